@@ -1,0 +1,1 @@
+"""The model builder's client: find labelled data, ask, fetch, verify."""

@@ -1,0 +1,1 @@
+"""A transparency log and its verification (RFC 6962, C2SP). An auditor runs it alone."""

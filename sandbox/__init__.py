@@ -1,0 +1,1 @@
+"""The sealed sandbox: the only holder of rows in clear. No Django, no network."""
