@@ -1,0 +1,1 @@
+"""What there is: datasets, their immutable versions, their policies and offers."""

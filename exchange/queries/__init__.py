@@ -1,0 +1,1 @@
+"""What is run under a grant, and what leaves: queries, runs and releases."""
