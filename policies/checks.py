@@ -1,0 +1,184 @@
+"""What must hold among the parts of a policy, and against the operator's floor."""
+
+from __future__ import annotations
+
+from policies.document import (
+    AggregateRule,
+    Column,
+    Mode,
+    Policy,
+    Role,
+    SubsetRule,
+    Table,
+)
+from policies.errors import Contradiction
+from policies.nodes import Node
+
+# Roles that cannot share a column: whoever reads `[hidden, measure]` cannot know which
+# of the two the author relied on.
+_ALONE = (Role.HIDDEN, Role.UNIT_KEY, Role.ROW_KEY)
+
+
+def check_policy(policy: Policy, root: Node) -> None:
+    """Raise Contradiction, with its line, unless every part fits the others."""
+    for table in policy.tables:
+        if table.is_protected:
+            _check_table(table, root)
+    taken: dict[str, int] = {}
+    for index, rule in enumerate(policy.rules):
+        at = (root, "rules", index)
+        if isinstance(rule, SubsetRule):
+            _check_subset(policy, rule, at)
+            continue
+        _check_aggregate(rule, at)
+        for purpose in rule.purposes:
+            if purpose in taken:
+                raise _contradiction(
+                    at,
+                    f"two aggregate rules (numbers {taken[purpose] + 1} and {index + 1}) "
+                    f"serve the purpose `{purpose}`",
+                    "Leave each purpose to one aggregate rule.",
+                )
+            taken[purpose] = index
+
+
+def _find(at: tuple[Node | str | int, ...]) -> Node:
+    node = at[0]
+    assert isinstance(node, Node)
+    for step in at[1:]:
+        if isinstance(step, int):
+            node = node.elements()[step]
+        else:
+            node = node.child(str(step)) or node
+    return node
+
+
+def _contradiction(
+    at: tuple[Node | str | int, ...], message: str, hint: str
+) -> Contradiction:
+    node = _find(at)
+    return Contradiction(message, line=node.line, path=node.path, hint=hint)
+
+
+def _check_table(table: Table, root: Node) -> None:
+    where = (root, "tables", table.name)
+    unit_columns = {unit.column for unit in table.units}
+    if len(unit_columns) != len(table.units):
+        raise _contradiction(
+            (*where, "units"), "one column stands for two units", "Name each column once."
+        )
+    for unit in table.units:
+        column = table.column(unit.column)
+        if column is None or not column.has(Role.UNIT_KEY):
+            raise _contradiction(
+                (*where, "units"),
+                f"the unit column `{unit.column}` of `{table.name}` has not the role unit_key",
+                f"Add `{unit.column}: {{role: unit_key}}` to its columns.",
+            )
+    for column in table.columns:
+        _check_column(table, column, unit_columns, (*where, "columns", column.name))
+    names = {column.name for column in table.columns}
+    for item in table.derived:
+        if item.name in names:
+            raise _contradiction(
+                (*where, "derived", item.name),
+                f"`{item.name}` is a column and a derived measure at once",
+                "Give the derived measure a name of its own.",
+            )
+
+
+def _check_column(
+    table: Table, column: Column, unit_columns: set[str], at: tuple[Node | str | int, ...]
+) -> None:
+    alone = next((role for role in _ALONE if column.has(role)), None)
+    if alone is not None and len(column.roles) > 1:
+        raise _contradiction(
+            at, f"`{column.name}` is {alone} and more", f"Keep the role {alone} by itself."
+        )
+    if column.has(Role.UNIT_KEY) and column.name not in unit_columns:
+        raise _contradiction(
+            at,
+            f"`{column.name}` is a unit_key, but `units` of `{table.name}` does not name it",
+            "Name it under `units` with its domain, or give it the role hidden.",
+        )
+    if column.grain is not None and (column.grid is not None or column.has(Role.MEASURE)):
+        raise _contradiction(
+            at,
+            f"`{column.name}` has a grain, which is for dates, and a grid or the role "
+            "measure, which are for numbers",
+            "Keep the one that fits its type.",
+        )
+    if column.values_public and not column.has(Role.DIMENSION):
+        raise _contradiction(
+            at,
+            f"the values of `{column.name}` are public, but it is no dimension",
+            "Give it the role dimension, or drop `values: public`.",
+        )
+    if column.values_public and column.sensitive:
+        raise _contradiction(
+            at,
+            f"`{column.name}` is sensitive and its values are public",
+            "Decide for one of the two.",
+        )
+
+
+def _check_aggregate(rule: AggregateRule, at: tuple[Node | str | int, ...]) -> None:
+    if not rule.aggregates:
+        raise _contradiction(
+            at, "an aggregate rule admits no aggregate", "List at least count."
+        )
+    if rule.mode is Mode.DP and rule.budget is None:
+        raise _contradiction(
+            at, "a rule of mode dp has no budget", "Add `budget:` with rho_total and delta."
+        )
+
+
+def subset_table(policy: Policy, rule: SubsetRule) -> Table | None:
+    """Return the one protected table that has every column of `rule`, or None."""
+    wanted = set(rule.columns)
+    fitting = [
+        table
+        for table in policy.tables
+        if table.is_protected and wanted <= {column.name for column in table.columns}
+    ]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _check_subset(
+    policy: Policy, rule: SubsetRule, at: tuple[Node | str | int, ...]
+) -> None:
+    table = subset_table(policy, rule)
+    if table is None:
+        raise _contradiction(
+            (*at, "columns"),
+            "the columns of a subset must all stand in exactly one protected table",
+            "Check their spelling against the table's columns.",
+        )
+    for name in rule.columns:
+        column = table.column(name)
+        assert column is not None
+        if column.has(Role.HIDDEN):
+            raise _contradiction(
+                (*at, "columns"),
+                f"the subset delivers `{name}`, which is hidden",
+                "Leave it out, or give it another role.",
+            )
+        if column.has(Role.UNIT_KEY) and name not in rule.pseudonymise:
+            raise _contradiction(
+                (*at, "columns"),
+                f"the subset delivers the unit key `{name}` in clear",
+                f"Add `{name}` to `pseudonymise`, or leave it out.",
+            )
+    for name in rule.pseudonymise:
+        if name not in rule.columns:
+            raise _contradiction(
+                (*at, "pseudonymise"),
+                f"`{name}` is to be pseudonymised but not delivered",
+                "Add it to the columns, or drop it here.",
+            )
+    if rule.label is not None and rule.label not in rule.columns:
+        raise _contradiction(
+            (*at, "label"),
+            f"the label `{rule.label}` is not among the subset's columns",
+            "Add it to the columns.",
+        )

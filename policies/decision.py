@@ -1,0 +1,185 @@
+"""decide: whether a query may run for a purpose, with every reason and a way forward.
+
+Pure: it sees the policy, the request and the facts of the query (`QueryShape`), never SQL.
+A use of a column that no branch below positively allows is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from policies.columns import refuse_use
+from policies.document import AggregateRule, Mode, Policy, Table
+from policies.reasons import Reason
+from policies.shape import QueryShape
+
+
+class Verdict(StrEnum):
+    """What becomes of a query."""
+
+    ALLOW = "allow"
+    REVIEW = "review"  # nothing speaks against it, but the policy wants people to look
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """On what ground someone asks."""
+
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The verdict, every reason for it, and the rule that would govern the release."""
+
+    verdict: Verdict
+    reasons: tuple[Reason, ...] = ()
+    rule: AggregateRule | None = None
+
+
+def decide(policy: Policy, request: Request, shape: QueryShape) -> Decision:
+    """Say whether the query may run; every ground for refusal is listed, not the first."""
+    rule = rule_for(policy, request.purpose)
+    reasons = (
+        *_findings(shape),
+        *_rule_reasons(policy, request, rule),
+        *_uses(policy, shape),
+        *_joins(policy, shape),
+        *(() if rule is None else _aggregates(rule, shape)),
+    )
+    reasons = tuple(dict.fromkeys(reasons))
+    if reasons or rule is None:
+        return Decision(Verdict.REFUSE, reasons, rule)
+    if not shape.fingerprint:
+        # Nothing was found against it, yet no plan came: the analyser does not know it.
+        return Decision(Verdict.REFUSE, (_no_plan(),), rule)
+    if not rule.approval.is_automatic:
+        return Decision(Verdict.REVIEW, (_needs_review(rule),), rule)
+    return Decision(Verdict.ALLOW, (), rule)
+
+
+def rule_for(policy: Policy, purpose: str) -> AggregateRule | None:
+    """Return the one aggregate rule that serves `purpose`, or None."""
+    return next((r for r in policy.aggregate_rules if purpose in r.purposes), None)
+
+
+def _no_plan() -> Reason:
+    return Reason(
+        "query_not_understood",
+        "the analyser could not turn the query into a plan it positively knows",
+        "Write one SELECT with aggregates over dimensions.",
+    )
+
+
+def _needs_review(rule: AggregateRule) -> Reason:
+    count = rule.approval.reviewers
+    people = "one reviewer" if count == 1 else f"{count} reviewers"
+    return Reason(
+        "needs_review",
+        f"the policy asks {people} of the provider to look at this query before it runs",
+        "Submit it with a note that says what it is for; you will see their decision.",
+    )
+
+
+def _findings(shape: QueryShape) -> Iterator[Reason]:
+    for finding in shape.findings:
+        yield Reason(finding.code, finding.message, finding.hint, finding.place)
+
+
+def _rule_reasons(
+    policy: Policy, request: Request, rule: AggregateRule | None
+) -> Iterator[Reason]:
+    if not policy.aggregate_rules:
+        yield Reason(
+            "no_rule",
+            "the policy has no rule for aggregates, so no query may run",
+            "Ask the provider for an aggregate rule, or request a licensed subset.",
+            policy_path="rules",
+        )
+    elif rule is None:
+        served = sorted({p for r in policy.aggregate_rules for p in r.purposes})
+        yield Reason(
+            "purpose_not_allowed",
+            f"the purpose `{request.purpose[:60]}` is served by no rule of this policy",
+            f"Ask for one of: {', '.join(served)}.",
+            policy_path="rules",
+        )
+    elif rule.mode is Mode.DP:
+        yield Reason(
+            "mode_unavailable",
+            "the policy promises differential privacy, which this node cannot run yet",
+            "Ask the provider for a rule of mode safe.",
+            policy_path="rules",
+        )
+
+
+def _uses(policy: Policy, shape: QueryShape) -> Iterator[Reason]:
+    for use in shape.uses:
+        table = policy.table(use.table)
+        if table is None:
+            yield Reason(
+                "unknown_table",
+                f"`{use.table[:60]}` is no table of this policy",
+                f"The tables are: {', '.join(t.name for t in policy.tables)}.",
+                use.place,
+            )
+        elif table.is_protected:
+            reason = refuse_use(table, use)
+            if reason is not None:
+                yield reason
+
+
+def _joins(policy: Policy, shape: QueryShape) -> Iterator[Reason]:
+    for join in shape.joins:
+        left, right = policy.table(join.left_table), policy.table(join.right_table)
+        if left is None or right is None:
+            continue  # `_uses` has said it
+        if left.is_protected and right.is_protected:
+            if not _same_domain(left, join.left_column, right, join.right_column):
+                yield Reason(
+                    "join_not_on_units",
+                    f"`{left.name}` and `{right.name}` may be joined only on unit keys of "
+                    f"one domain, not on `{join.left_column}` and `{join.right_column}`",
+                    _unit_join_hint(left, right),
+                    join.place,
+                )
+        elif left.requester or right.requester:
+            yield Reason(
+                "requester_table_unavailable",
+                "a table that you bring can be joined only on unit keys, and this node does "
+                "not take one yet",
+                "Ask with the provider's own tables.",
+                join.place,
+            )
+
+
+def _same_domain(left: Table, left_column: str, right: Table, right_column: str) -> bool:
+    domains = {unit.domain for unit in left.units if unit.column == left_column}
+    return any(
+        unit.column == right_column and unit.domain in domains for unit in right.units
+    )
+
+
+def _unit_join_hint(left: Table, right: Table) -> str:
+    for a in left.units:
+        for b in right.units:
+            if a.domain == b.domain:
+                return (
+                    f"Join ON {left.name}.{a.column} = {right.name}.{b.column}, "
+                    "and add other conditions in WHERE."
+                )
+    return "These tables share no unit domain and cannot be joined."
+
+
+def _aggregates(rule: AggregateRule, shape: QueryShape) -> Iterator[Reason]:
+    for name in shape.aggregates:
+        if name not in rule.aggregates:
+            yield Reason(
+                "aggregate_not_allowed",
+                f"the policy admits no `{name}` for this purpose",
+                f"It admits: {', '.join(sorted(rule.aggregates))}.",
+                policy_path="rules",
+            )
