@@ -64,6 +64,17 @@ class QueryRejected(SandboxError):
 
     code = "query_rejected"
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        code: str | None = None,
+        reasons: tuple[tuple[str, str, str], ...] = (),
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.reasons = reasons  # (code, message, hint) of each
+
 
 class ResourceExceeded(SandboxError):
     """A job met its memory, output or spill limit."""

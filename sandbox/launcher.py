@@ -1,0 +1,97 @@
+"""The parent side of the sandbox: one connection per job to the daemon's Unix socket.
+
+Imports neither engine nor Arrow, so that the web and the Celery workers may use it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from pathlib import Path
+from typing import Any, cast
+
+from sandbox import codec
+from sandbox.control import Cancel, Done, Forget, HealthQuestion, HealthReport
+from sandbox.door_address import connect_to
+from sandbox.errors import (
+    DeadlineExceeded,
+    ProtocolError,
+    SandboxUnavailable,
+    WorkerLost,
+)
+from sandbox.protocol import Job, Outcome, Refusal
+from sandbox.refusal import to_error
+
+_CONTROL_TIMEOUT_SECONDS = 15.0
+_HINT = "Start the node, or look at its sandbox process and its log."
+
+
+class Daemon:
+    """The sandbox daemon behind one socket; safe to share between threads."""
+
+    def __init__(self, socket_path: str | Path) -> None:
+        self._path = Path(socket_path)
+
+    def run(self, job: Job, timeout: float | None = None) -> Outcome:
+        """Run `job` to its outcome.
+
+        The daemon itself enforces the job's deadline; `timeout` (seconds) bounds the whole
+        wait here, queueing included, and leaves the job running: cancel it by its id.
+        Raises SandboxUnavailable if no daemon answers, WorkerLost if it went away while the
+        job ran, DeadlineExceeded after `timeout`, and whatever error the job ended with.
+        """
+        reply = self._exchange(job, timeout)
+        if isinstance(reply, (HealthReport, Done)):
+            raise ProtocolError("an outcome was expected, a control message came")
+        return cast("Outcome", reply)
+
+    def cancel(self, job_id: str) -> bool:
+        """Kill the job of that id; False when no such job was there."""
+        return self._control(Cancel(job_id)).count > 0
+
+    def forget(self, version_id: str) -> int:
+        """Wipe what is unsealed of a dataset version; returns how many images that were."""
+        return self._control(Forget(version_id)).count
+
+    def health(self) -> dict[str, Any]:
+        """Return the daemon's `HealthReport` as plain values."""
+        reply = self._exchange(HealthQuestion(), _CONTROL_TIMEOUT_SECONDS)
+        if not isinstance(reply, HealthReport):
+            raise ProtocolError("a health report was expected, another message came")
+        return dataclasses.asdict(reply)
+
+    def _control(self, message: Cancel | Forget) -> Done:
+        reply = self._exchange(message, _CONTROL_TIMEOUT_SECONDS)
+        if not isinstance(reply, Done):
+            raise ProtocolError("a confirmation was expected, another message came")
+        return reply
+
+    def _exchange(self, message: codec.Message, timeout: float | None) -> codec.Message:
+        frame = codec.encode(message)
+        with self._connect() as connection:
+            connection.settimeout(timeout)
+            try:
+                connection.sendall(frame)
+                reply = codec.receive(connection)
+            except TimeoutError as error:
+                raise DeadlineExceeded(
+                    f"no answer came within {timeout} seconds",
+                    hint="Cancel the job, or give it more time.",
+                ) from error
+            except OSError as error:
+                raise WorkerLost(
+                    "the sandbox daemon went away during the job", hint=_HINT
+                ) from error
+        if reply is None:
+            raise WorkerLost("the sandbox daemon closed without an answer", hint=_HINT)
+        if isinstance(reply, Refusal):
+            raise to_error(reply)
+        return reply
+
+    def _connect(self) -> socket.socket:
+        try:
+            return connect_to(self._path)
+        except OSError as error:
+            raise SandboxUnavailable(
+                f"no sandbox daemon answers at its socket ({error.strerror})", hint=_HINT
+            ) from error

@@ -1,0 +1,137 @@
+import dataclasses
+import json
+import socket
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox import codec, control, protocol
+from sandbox.errors import ProtocolError
+
+TABLE = protocol.EncryptedTable(
+    "t", "v1", (protocol.StoredFile("a", "00", 3, 1),), bytes(32)
+)
+SCHEMA = protocol.TableSchema("t", (("a", "BIGINT"), ("é中", "DECIMAL(10,2)")))
+SOURCE = protocol.SealedSource(TABLE.files[0], b"\x01" * 32)
+MESSAGES: list[codec.Message] = [
+    protocol.ProfileJob(
+        "j", SOURCE, protocol.Format.CSV, protocol.CsvOptions(";"), "v", "o", b"k"
+    ),
+    protocol.PartitionJob("j", TABLE, ("id",), b"s", "v", ("o", "p"), b"k"),
+    protocol.AnalyseJob("j", "SELECT 1", "p", "{}", (SCHEMA,)),
+    protocol.ExecuteJob("j", "SELECT 1", "p", "{}", (TABLE,), (SCHEMA,), "f", ("h",)),
+    protocol.SubsetJob("j", "{}", 0, ("a",), TABLE, SCHEMA, 5, (("l", "x"),), "o", b"k"),
+    protocol.ProfileOutcome(
+        1, (protocol.ColumnProfile("a", "BIGINT", 0.0, 1),), TABLE.files[0]
+    ),
+    protocol.PartitionOutcome(TABLE.files, 1, 1, SCHEMA),
+    protocol.AnalyseOutcome("{}"),
+    protocol.ExecuteOutcome(
+        (("a", "BIGINT"),), ((1, 1.5, True, None, "x"),), ((3,),), 1, False, "f", "SELECT"
+    ),
+    protocol.SubsetOutcome(TABLE.files[0], "00", 1, 1, (("a", "BIGINT"),)),
+    protocol.Refusal("upload_bad_row", "m", "h", 3, "c", (("a", "b", "c"),)),
+    control.HealthQuestion(),
+    control.Cancel("j"),
+    control.Forget("v"),
+    control.Done(2),
+    control.HealthReport((control.Layer("landlock", True, True),), 1, 0, 0, 0, "2"),
+    control.Exit("j", control.Ending.LOST, 9),
+    control.Start(b"frame", 1, (("t", 2),)),
+]
+
+
+def payload(message: codec.Message) -> bytes:
+    return codec.frame_payload(codec.encode(message))
+
+
+def test_messages_above_are_all_there_are() -> None:
+    kinds = set(get_args(protocol.Message) + get_args(control.Control))
+
+    assert {type(message) for message in MESSAGES} == kinds
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: type(m).__name__)
+def test_decode_after_encode_is_identity(message: codec.Message) -> None:
+    again = codec.decode(payload(message))
+
+    assert again == message
+    assert codec.encode(again) == codec.encode(message)
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: type(m).__name__)
+def test_decode_refuses_every_altered_document(message: codec.Message) -> None:
+    for altered in alterations(json.loads(payload(message))):
+        with pytest.raises(ProtocolError):
+            codec.decode(json.dumps(altered).encode())
+
+
+def alterations(document: dict[str, Any]) -> list[Any]:
+    body = document["body"]
+    bodies = [{**body, "more": 1}, [], "x", None, 5]
+    for name, value in body.items():
+        bodies.append({key: item for key, item in body.items() if key != name})
+        if not isinstance(value, dict):
+            bodies.append({**body, name: {"a": 1}})
+        if isinstance(value, list):
+            bodies.append({**body, name: [*value, {"a": [1.5]}]})
+    return [
+        *({**document, "body": changed} for changed in bodies),
+        {**document, "version": 2},
+        {**document, "version": True},
+        {**document, "version": "1"},
+        {**document, "type": "Job"},
+        {**document, "type": []},
+        {**document, "more": 1},
+        [document],
+    ]
+
+
+def test_repr_of_jobs_shows_no_key() -> None:
+    for message in MESSAGES:
+        assert "\\x01\\x01" not in repr(message)
+        assert "\\x00\\x00" not in repr(message)
+
+
+def test_encode_refuses_what_json_cannot_hold() -> None:
+    outcome = MESSAGES[8]
+    assert isinstance(outcome, protocol.ExecuteOutcome)
+
+    for value in (float("nan"), float("inf"), "\ud800", object()):
+        with pytest.raises(ProtocolError):
+            codec.encode(dataclasses.replace(outcome, rows=((value,),)))  # type: ignore[arg-type]
+
+
+def test_encode_refuses_a_frame_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ProtocolError, match="at most"):
+        codec.encode(protocol.AnalyseOutcome("x" * (protocol.MAX_FRAME_BYTES + 1)))
+
+
+@given(junk=st.binary(max_size=200))
+def test_decode_survives_junk(junk: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        codec.decode(junk)
+
+
+def test_receive_tells_the_end_from_a_cut_frame() -> None:
+    frame = codec.encode(control.Cancel("j"))
+    for cut in range(len(frame) + 1):
+        left, right = socket.socketpair()
+        with left, right:
+            left.sendall(frame[:cut])
+            left.close()
+            if cut in (0, len(frame)):
+                assert codec.receive(right) == (control.Cancel("j") if cut else None)
+            else:
+                with pytest.raises(ProtocolError):
+                    codec.receive(right)
+
+
+def test_receive_refuses_a_long_announcement_before_reading_it() -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        left.sendall(b"\xff\xff\xff\xff")
+        with pytest.raises(ProtocolError, match="at most 10"):
+            codec.receive(right, max_bytes=10)
