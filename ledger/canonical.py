@@ -8,6 +8,7 @@ without altering its value.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias
@@ -45,6 +46,26 @@ def decode(data: bytes, *, refuse: Callable[[str], NoReturn]) -> JsonValue:
     if encode(value, refuse=refuse) != data:
         refuse("canonical JSON is expected, JSON in another form came")
     return value
+
+
+def encode_bytes(data: bytes) -> str:
+    """Return `data` as a JSON string holds it: base64 with padding."""
+    return base64.b64encode(data).decode()
+
+
+def decode_bytes(text: object) -> bytes | None:
+    """Return the bytes that `encode_bytes` writes as `text`; None if it writes none so.
+
+    A plain decoder ignores unused bits, and one hash or signature could be written in
+    several ways.
+    """
+    if not isinstance(text, str):
+        return None
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+    return data if encode_bytes(data) == text else None
 
 
 def _plain(value: Any, *, depth: int, refuse: Callable[[str], NoReturn]) -> JsonValue:

@@ -10,12 +10,11 @@ statement nobody here understands, so it is refused.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ledger import merkle
+from ledger import canonical, merkle
 from ledger.errors import CheckpointMalformed, CheckpointRolledBack
 from ledger.note import SigningKey, VerifierKey, sign_note, verify_note
 
@@ -45,7 +44,7 @@ class Checkpoint:
 
 def checkpoint_text(checkpoint: Checkpoint) -> str:
     """Return the three lines that are signed."""
-    root = base64.b64encode(checkpoint.root).decode()
+    root = canonical.encode_bytes(checkpoint.root)
     return f"{checkpoint.origin}\n{checkpoint.size}\n{root}\n"
 
 
@@ -57,10 +56,10 @@ def parse_checkpoint(text: str) -> Checkpoint:
             "a checkpoint is three lines: origin, size and root in base64; other text came"
         )
     origin, size, root = read.groups()
-    checkpoint = Checkpoint(origin, int(size), base64.b64decode(root))
-    if checkpoint_text(checkpoint) != text:
+    decoded = canonical.decode_bytes(root)
+    if decoded is None:
         raise CheckpointMalformed("a root is written in one way in base64, another came")
-    return checkpoint
+    return Checkpoint(origin, int(size), decoded)
 
 
 def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> str:
@@ -96,7 +95,7 @@ def check_growth(earlier: Checkpoint, later: Checkpoint, proof: Sequence[bytes])
             f"at least {earlier.size} entries are expected, {later.size} came"
         )
     if earlier.size == 0 and not proof:
-        return  # the empty log has one root, and every log begins with it
+        return  # `Checkpoint` knows the empty log's root, and every log begins with it
     merkle.verify_consistency(
         old=earlier.size,
         new=later.size,

@@ -73,7 +73,7 @@ def decode_entry(data: bytes) -> Entry:
         wrong = ", ".join(sorted(_FIELDS - document.keys())) or "none"
         _refuse(f"the fields of version {VERSION} are expected, missing: {wrong}")
     fields = {name: value for name, value in document.items() if name != "version"}
-    entry = Entry(**fields)  # type: ignore[arg-type]  # _check narrows each field
+    entry = Entry(**fields)  # each field is narrowed by _check
     _check(entry)
     return entry
 

@@ -233,11 +233,11 @@ def verify_consistency(
 ) -> None:
     """Check that the tree of `new` entries begins with the tree of `old` entries.
 
-    Raises `ProofMalformed` unless 0 < old <= new (or 0 = old = new: that every tree begins
-    with the empty one says nothing) and the proof's length fits, `RootMismatch` if either
-    root differs from what the proof leads to. Source: RFC 6962 section 2.1.2.
+    Raises `ProofMalformed` unless 0 < old <= new (that every tree begins with the empty
+    one says nothing) and the proof's length fits, `RootMismatch` if either root differs
+    from what the proof leads to. Source: RFC 6962 section 2.1.2.
     """
-    if not (0 < old <= new or 0 == old == new):
+    if not 0 < old <= new:
         raise ProofMalformed(f"sizes must grow from 1, {old} then {new} came")
     if old == new:
         if proof:

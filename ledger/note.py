@@ -10,8 +10,6 @@ key is 32 bytes; it is blank in every `repr`.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PublicKey,
 )
 
+from ledger.canonical import decode_bytes, encode_bytes
 from ledger.errors import KeyMalformed, NoteMalformed, SignatureInvalid, SignerUnknown
 
 ED25519 = b"\x01"
@@ -54,7 +53,7 @@ class VerifierKey:
         return hashlib.sha256(named).digest()[:KEY_ID_BYTES]
 
     def __str__(self) -> str:
-        encoded = base64.b64encode(ED25519 + self.public_key).decode()
+        encoded = encode_bytes(ED25519 + self.public_key)
         return f"{self.name}+{self.key_id.hex()}+{encoded}"
 
 
@@ -106,7 +105,7 @@ def parse_verifier_key(encoded: str) -> VerifierKey:
     key_id, plus_again, encoded_key = rest.partition("+")
     if not (plus and plus_again):
         raise KeyMalformed("a verifier key has three parts joined by +, fewer came")
-    key = _decode_base64(encoded_key)
+    key = decode_bytes(encoded_key)
     if key is None or key[:1] != ED25519:
         raise KeyMalformed("an Ed25519 key in base64 is expected, something else came")
     parsed = VerifierKey(name, key[1:])
@@ -125,7 +124,7 @@ def sign_note(text: str, keys: Sequence[SigningKey]) -> str:
     lines = []
     for key in keys:
         signature = Ed25519PrivateKey.from_private_bytes(key.seed).sign(text.encode())
-        encoded = base64.b64encode(key.verifier_key.key_id + signature).decode()
+        encoded = encode_bytes(key.verifier_key.key_id + signature)
         lines.append(f"{_MARK}{key.name} {encoded}\n")
     return f"{text}\n{''.join(lines)}"
 
@@ -172,7 +171,7 @@ def verify_note(note: str, key: VerifierKey) -> str:
 
 def _parse_signature(line: str) -> Signature:
     mark, name, encoded = line[: len(_MARK)], *_pair(line[len(_MARK) :])
-    signed = _decode_base64(encoded)
+    signed = decode_bytes(encoded)
     if mark != _MARK or not _is_name(name) or signed is None or len(signed) <= KEY_ID_BYTES:
         raise NoteMalformed("a signature line reads '— name base64', another form came")
     return Signature(name, signed[:KEY_ID_BYTES], signed[KEY_ID_BYTES:])
@@ -203,13 +202,3 @@ def _is_name(name: str) -> bool:
 
 def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= c <= "\udfff" for c in text)
-
-
-def _decode_base64(encoded: str) -> bytes | None:
-    """The bytes, or None. Strict: `validate` alone lets unused bits differ, so that one
-    signature could be written in several ways."""
-    try:
-        decoded = base64.b64decode(encoded, validate=True)
-    except (ValueError, binascii.Error):
-        return None
-    return decoded if base64.b64encode(decoded).decode() == encoded else None
