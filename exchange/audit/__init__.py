@@ -1,0 +1,1 @@
+"""The audit log: what happened, in the order it was sealed."""

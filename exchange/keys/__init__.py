@@ -1,0 +1,1 @@
+"""Organisation and data keys; only wrapped bytes reach the database."""

@@ -1,0 +1,1 @@
+"""What makes one node of the parts: set-up, supervision, readiness."""

@@ -1,0 +1,210 @@
+"""Enqueue work, lease it, and end it exactly once.
+
+How «exactly once» holds, whatever dies when:
+
+    before the act commits     the row rolls back with the act: there is no work
+    after commit, no ring      the sweep rings what waits longer than a moment
+    rung twice                 `claim` is a compare-and-set: the second finds no claim to make
+    worker dies in the work    its lease runs out, or its process is seen to be gone; the next
+                               claim gets a fresh lease
+    worker dies at the end     the work's last transaction and `done` are one (`completing`)
+    worker wakes up too late   its lease is no longer the row's: its last transaction rolls back
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from exchange.audit.actors import Actor
+from exchange.celery import app
+from exchange.errors import Conflict
+from exchange.operations.models import Operation, OperationState
+from exchange.operations.owners import this_process
+from exchange.operations.registry import Failure, handler_of
+
+
+class LeaseLost(Conflict):
+    """The work was taken over or cancelled meanwhile; what this worker did rolls back."""
+
+    code = "operation_lease_lost"
+
+
+def enqueue(kind: str, target_id: object) -> Operation:
+    """Add work to the caller's transaction; the bell rings when that commits.
+
+    Raises Conflict (`operation_unfinished`) while earlier work of this kind on this target
+    has not ended.
+    """
+    try:
+        with transaction.atomic():
+            operation = Operation.objects.create(kind=kind, target_id=str(target_id))
+    except IntegrityError as error:
+        raise Conflict(
+            f"{kind} is under way for this already.",
+            code="operation_unfinished",
+            hint="Wait for it to end, or cancel it.",
+        ) from error
+    transaction.on_commit(partial(ring, operation.public_id))
+    return operation
+
+
+def ring(public_id: uuid.UUID) -> None:
+    """Tell a worker that there is work. A lost ring is rung again by the sweep."""
+    app.send_task("operations.ring", args=[str(public_id)], ignore_result=True)
+
+
+def claim(public_id: uuid.UUID | str) -> Operation | None:
+    """Take the work for this process, or return None when it is not to be had."""
+    operation = Operation.objects.filter(public_id=public_id).first()
+    if operation is None:
+        return None
+    now, lease = timezone.now(), uuid.uuid4()
+    seconds = handler_of(operation.kind).lease_seconds
+    if seconds is None:
+        seconds = settings.BONDED_OPERATION_LEASE_SECONDS
+    changes = {
+        "state": OperationState.LEASED,
+        "lease": lease,
+        "lease_owner": this_process(),
+        "lease_until": now + dt.timedelta(seconds=seconds),
+        "attempt": operation.attempt + 1,
+        "started_at": operation.started_at or now,
+    }
+    taken = (
+        Operation.objects.claimable(now)
+        .filter(pk=operation.pk, attempt=operation.attempt)
+        .update(**changes)
+    )
+    if taken != 1:
+        return None
+    for name, value in changes.items():
+        setattr(operation, name, value)
+    return operation
+
+
+def extend(operation: Operation, *, progress: str | None = None) -> None:
+    """Keep the lease for another period, and say how far the work is. Raises LeaseLost."""
+    seconds = handler_of(operation.kind).lease_seconds
+    if seconds is None:
+        seconds = settings.BONDED_OPERATION_LEASE_SECONDS
+    changes: dict[str, object] = {
+        "lease_until": timezone.now() + dt.timedelta(seconds=seconds)
+    }
+    if progress is not None:
+        changes["progress"] = progress[:200]
+    _move_leased(operation, changes)
+
+
+@contextmanager
+def completing(operation: Operation) -> Iterator[None]:
+    """Commit what happens inside together with the operation's end, or neither.
+
+    Raises LeaseLost at the end, which rolls everything back, when another worker has taken
+    the work over.
+    """
+    with transaction.atomic():
+        yield
+        finish(operation)
+
+
+def finish(operation: Operation) -> None:
+    """Mark leased work done, in the caller's transaction. Raises LeaseLost."""
+    _move_leased(
+        operation,
+        {"state": OperationState.DONE, "finished_at": timezone.now(), "lease": None},
+    )
+
+
+def fail(operation: Operation, error: Failure) -> None:
+    """Mark leased work failed with the error's code, and its target by the handler's word."""
+    handler = handler_of(operation.kind)
+    with transaction.atomic():
+        _move_leased(
+            operation,
+            {
+                "state": OperationState.FAILED,
+                "finished_at": timezone.now(),
+                "lease": None,
+                "error_code": error.code,
+                "error_message": error.message,
+                "error_hint": error.hint,
+            },
+        )
+        if handler.failed is not None:
+            handler.failed(operation, error)
+
+
+def cancel(operation: Operation, *, by: Actor) -> Operation:
+    """End work that nobody should finish. Raises Conflict (`operation_finished`).
+
+    A worker that runs it loses its lease; the sandbox job itself is cancelled by job id.
+    """
+    del by  # who cancelled is in the event of the act that cancels
+    gone = (
+        Operation.objects.unfinished()
+        .filter(pk=operation.pk)
+        .update(state=OperationState.CANCELLED, finished_at=timezone.now(), lease=None)
+    )
+    operation.refresh_from_db()
+    if gone != 1:
+        raise Conflict(
+            f"The operation is {operation.state} already.", code="operation_finished"
+        )
+    return operation
+
+
+def restart(operation: Operation) -> Operation:
+    """Let failed or cancelled work be done again, from its beginning.
+
+    Raises Conflict (`operation_not_restartable`, `operation_unfinished`).
+    """
+    try:
+        with transaction.atomic():
+            again = Operation.objects.filter(
+                pk=operation.pk, state__in=[OperationState.FAILED, OperationState.CANCELLED]
+            ).update(
+                state=OperationState.PENDING,
+                attempt=0,
+                lease=None,
+                lease_until=None,
+                finished_at=None,
+                progress="",
+                error_code="",
+                error_message="",
+                error_hint="",
+                rung_at=timezone.now(),
+            )
+            if again == 1:
+                transaction.on_commit(partial(ring, operation.public_id))
+    except IntegrityError as error:
+        raise Conflict(
+            f"{operation.kind} is under way for this already.", code="operation_unfinished"
+        ) from error
+    operation.refresh_from_db()
+    if again != 1:
+        raise Conflict(
+            f"The operation is {operation.state}; only failed or cancelled work restarts.",
+            code="operation_not_restartable",
+        )
+    return operation
+
+
+def _move_leased(operation: Operation, changes: dict[str, object]) -> None:
+    held = Operation.objects.filter(
+        pk=operation.pk, state=OperationState.LEASED, lease=operation.lease
+    )
+    if operation.lease is None or held.update(**changes) != 1:
+        raise LeaseLost(
+            "Another worker has taken this work over, or it was cancelled.",
+            hint="Nothing is to be done: what this worker did was rolled back.",
+        )
+    for name, value in changes.items():
+        setattr(operation, name, value)

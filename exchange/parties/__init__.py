@@ -1,0 +1,1 @@
+"""Organisations, their people, and what each person may do."""

@@ -1,0 +1,307 @@
+"""Settings of a node, read from the environment once and typed here.
+
+Importing this module writes nothing. `manage.py setup` makes the directories and the
+secrets; what is missing is refused by `exchange.node.readiness`, what is weak right here.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import environ
+from csp.constants import NONCE, NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+
+BASE_DIR: Final = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+
+# --- what an operator sets ------------------------------------------------------------
+BONDED_MODE: Final[str] = env.str("BONDED_MODE", default="development")
+BONDED_HOME: Final = Path(env.str("BONDED_HOME", default=str(BASE_DIR / "var"))).absolute()
+BONDED_NODE_NAME: Final[str] = env.str("BONDED_NODE_NAME", default="bonded.localhost")
+BONDED_BROKER_URL: Final[str] = env.str("BONDED_BROKER_URL", default="filesystem://")
+BONDED_SANDBOX_SOCKET: Final = Path(
+    env.str("BONDED_SANDBOX_SOCKET", default=str(BONDED_HOME / "run" / "sandbox.sock"))
+)
+BONDED_LOG_LEVEL: Final[str] = env.str("BONDED_LOG_LEVEL", default="INFO")
+BONDED_UPLOAD_BYTES: Final[int] = env.int("BONDED_UPLOAD_BYTES", default=4 * 1024**3)
+BONDED_RETENTION_DAYS: Final[int] = env.int("BONDED_RETENTION_DAYS", default=30)
+BONDED_OPERATION_LEASE_SECONDS: Final[int] = env.int(
+    "BONDED_OPERATION_LEASE_SECONDS", default=120
+)
+BONDED_SWEEP_SECONDS: Final[float] = env.float("BONDED_SWEEP_SECONDS", default=5.0)
+BONDED_SEAL_SECONDS: Final[float] = env.float("BONDED_SEAL_SECONDS", default=0.5)
+
+if BONDED_MODE not in {"demo", "development", "production"}:
+    raise ImproperlyConfigured(
+        f"BONDED_MODE is {BONDED_MODE!r}; it must be demo, development or production."
+    )
+IS_PRODUCTION: Final = BONDED_MODE == "production"
+
+VAULT_DIR: Final = BONDED_HOME / "vault"
+SECRETS_DIR: Final = BONDED_HOME / "secrets"
+BROKER_DIR: Final = BONDED_HOME / "broker"
+RUN_DIR: Final = BONDED_HOME / "run"
+KEYRING_FILE: Final = SECRETS_DIR / "keyring.json"
+LOG_SIGNING_KEY_FILE: Final = SECRETS_DIR / "log-signing.key"
+SECRET_KEY_FILE: Final = SECRETS_DIR / "django.key"
+
+
+def _secret_key() -> str:
+    """Read the secret, or "" before set-up: Django refuses to sign anything with that."""
+    key = env.str("BONDED_SECRET_KEY", default="")
+    if not key and SECRET_KEY_FILE.is_file():
+        key = SECRET_KEY_FILE.read_text(encoding="ascii").strip()
+    if key and (len(key) < 50 or len(set(key)) < 10):
+        raise ImproperlyConfigured(
+            "The secret key is weak: it needs 50 characters, 10 of them different. "
+            "Unset BONDED_SECRET_KEY and run `manage.py setup` to have one made."
+        )
+    return key
+
+
+SECRET_KEY = _secret_key()
+DEBUG: bool = env.bool("BONDED_DEBUG", default=False)
+ALLOWED_HOSTS: list[str] = env.list(
+    "BONDED_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"]
+)
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("BONDED_TRUSTED_ORIGINS", default=[])
+
+if IS_PRODUCTION:
+    if DEBUG:
+        raise ImproperlyConfigured("BONDED_DEBUG is on; production refuses to start with it.")
+    if "*" in ALLOWED_HOSTS or not env.list("BONDED_ALLOWED_HOSTS", default=[]):
+        raise ImproperlyConfigured(
+            "BONDED_ALLOWED_HOSTS must name this node's hosts in production, and not be *."
+        )
+    if "BONDED_NODE_NAME" not in env.ENVIRON:
+        raise ImproperlyConfigured(
+            "BONDED_NODE_NAME is not set: in production the log is signed under a name "
+            "that others pin, so it is never defaulted."
+        )
+
+# --- applications ---------------------------------------------------------------------
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "axes",
+    "csp",
+    "guardian",
+    "django_filters",
+    "django_htmx",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "exchange.audit",
+    "exchange.parties",
+    "exchange.keys",
+    "exchange.operations",
+    "exchange.catalogue",
+    "exchange.agreements",
+    "exchange.queries",
+    "exchange.api",
+    "exchange.web",
+    "exchange.node",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+ROOT_URLCONF = "exchange.urls"
+WSGI_APPLICATION = "exchange.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.template.context_processors.i18n",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "csp.context_processors.nonce",
+            ],
+        },
+    }
+]
+
+# --- database -------------------------------------------------------------------------
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": env.db("DATABASE_URL", default=f"sqlite:///{BONDED_HOME / 'db.sqlite3'}")
+}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # IMMEDIATE: a transaction that will write takes the lock when it begins, so that it
+    # waits its turn instead of failing half-way. FULL: a committed event survives a power cut.
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+    }
+    # Tests use a file too: threads and worker processes must see the same rows.
+    DATABASES["default"]["TEST"] = {"NAME": str(BONDED_HOME / "test.sqlite3")}
+else:
+    DATABASES["default"]["CONN_MAX_AGE"] = 60
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+# --- people ---------------------------------------------------------------------------
+AUTH_USER_MODEL = "parties.User"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+    "guardian.backends.ObjectPermissionBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+ANONYMOUS_USER_NAME = None  # guardian: no row for nobody
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/login/"
+
+# --- the browser ----------------------------------------------------------------------
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 12 * 3600
+CSRF_COOKIE_SAMESITE = "Lax"
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SESSION_COOKIE_SECURE = IS_PRODUCTION
+CSRF_COOKIE_SECURE = IS_PRODUCTION
+if IS_PRODUCTION:
+    SECURE_SSL_REDIRECT: bool = env.bool("BONDED_SSL_REDIRECT", default=True)
+    SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF, NONCE],
+        "style-src": [SELF, NONCE],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+        "manifest-src": [SELF],
+    }
+}
+
+# --- uploads --------------------------------------------------------------------------
+# Rows in clear never touch the disk: uploads are sealed while they stream in, so no file
+# upload handler of Django's may spool them (exchange.api and exchange.web read the stream).
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024**2
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
+
+# --- language, time, static -----------------------------------------------------------
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "exchange" / "static_root"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+# Static files are served from the packages themselves: a fresh clone needs no collectstatic.
+WHITENOISE_USE_FINDERS = True
+
+# --- REST -----------------------------------------------------------------------------
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "exchange.parties.tokens.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+
+# --- Celery: a doorbell (exchange.operations holds the truth) --------------------------
+CELERY_BROKER_URL = BONDED_BROKER_URL
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
+    {
+        "data_folder_in": str(BROKER_DIR / "queue"),
+        "data_folder_out": str(BROKER_DIR / "queue"),
+        "control_folder": str(BROKER_DIR / "control"),
+        "polling_interval": 0.05,
+    }
+    if BONDED_BROKER_URL.startswith("filesystem:")
+    else {}
+)
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_RESULT_BACKEND = None
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = False  # a lost ring is rung again by the sweep
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE = {
+    "operations.sweep": {"task": "operations.sweep", "schedule": BONDED_SWEEP_SECONDS}
+}
+
+# --- logs -----------------------------------------------------------------------------
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": BONDED_LOG_LEVEL},
+    "loggers": {
+        # Their debug lines carry query parameters and form fields.
+        "django.db.backends": {"level": "INFO"},
+        "axes": {"level": "WARNING"},
+    },
+}
