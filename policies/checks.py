@@ -14,6 +14,9 @@ from policies.document import (
 from policies.errors import Contradiction
 from policies.nodes import Node
 
+# A node and the steps from it to the part of the document that a message is about.
+_At = tuple[Node, *tuple[str | int, ...]]
+
 # Roles that cannot share a column: whoever reads `[hidden, measure]` cannot know which
 # of the two the author relied on.
 _ALONE = (Role.HIDDEN, Role.UNIT_KEY, Role.ROW_KEY)
@@ -42,10 +45,9 @@ def check_policy(policy: Policy, root: Node) -> None:
             taken[purpose] = index
 
 
-def _find(at: tuple[Node | str | int, ...]) -> Node:
-    node = at[0]
-    assert isinstance(node, Node)
-    for step in at[1:]:
+def _find(at: _At) -> Node:
+    node, *steps = at
+    for step in steps:
         if isinstance(step, int):
             node = node.elements()[step]
         else:
@@ -53,9 +55,7 @@ def _find(at: tuple[Node | str | int, ...]) -> Node:
     return node
 
 
-def _contradiction(
-    at: tuple[Node | str | int, ...], message: str, hint: str
-) -> Contradiction:
+def _contradiction(at: _At, message: str, hint: str) -> Contradiction:
     node = _find(at)
     return Contradiction(message, line=node.line, path=node.path, hint=hint)
 
@@ -72,7 +72,7 @@ def _check_table(table: Table, root: Node) -> None:
         if column is None or not column.has(Role.UNIT_KEY):
             raise _contradiction(
                 (*where, "units"),
-                f"the unit column `{unit.column}` of `{table.name}` has not the role unit_key",
+                f"the unit column `{unit.column}` of `{table.name}` lacks the role unit_key",
                 f"Add `{unit.column}: {{role: unit_key}}` to its columns.",
             )
     for column in table.columns:
@@ -87,9 +87,7 @@ def _check_table(table: Table, root: Node) -> None:
             )
 
 
-def _check_column(
-    table: Table, column: Column, unit_columns: set[str], at: tuple[Node | str | int, ...]
-) -> None:
+def _check_column(table: Table, column: Column, unit_columns: set[str], at: _At) -> None:
     alone = next((role for role in _ALONE if column.has(role)), None)
     if alone is not None and len(column.roles) > 1:
         raise _contradiction(
@@ -98,7 +96,7 @@ def _check_column(
     if column.has(Role.UNIT_KEY) and column.name not in unit_columns:
         raise _contradiction(
             at,
-            f"`{column.name}` is a unit_key, but `units` of `{table.name}` does not name it",
+            f"`{column.name}` is a unit_key that `units` of `{table.name}` does not name",
             "Name it under `units` with its domain, or give it the role hidden.",
         )
     if column.grain is not None and (column.grid is not None or column.has(Role.MEASURE)):
@@ -122,7 +120,7 @@ def _check_column(
         )
 
 
-def _check_aggregate(rule: AggregateRule, at: tuple[Node | str | int, ...]) -> None:
+def _check_aggregate(rule: AggregateRule, at: _At) -> None:
     if not rule.aggregates:
         raise _contradiction(
             at, "an aggregate rule admits no aggregate", "List at least count."
@@ -144,9 +142,7 @@ def subset_table(policy: Policy, rule: SubsetRule) -> Table | None:
     return fitting[0] if len(fitting) == 1 else None
 
 
-def _check_subset(
-    policy: Policy, rule: SubsetRule, at: tuple[Node | str | int, ...]
-) -> None:
+def _check_subset(policy: Policy, rule: SubsetRule, at: _At) -> None:
     table = subset_table(policy, rule)
     if table is None:
         raise _contradiction(
@@ -154,9 +150,9 @@ def _check_subset(
             "the columns of a subset must all stand in exactly one protected table",
             "Check their spelling against the table's columns.",
         )
+    columns = {column.name: column for column in table.columns}
     for name in rule.columns:
-        column = table.column(name)
-        assert column is not None
+        column = columns[name]
         if column.has(Role.HIDDEN):
             raise _contradiction(
                 (*at, "columns"),

@@ -62,7 +62,7 @@ def dump_policy(policy: Policy) -> str:
 
 
 def policy_digest(policy: Policy) -> str:
-    """Return the SHA-256 of the canonical JSON, in hex: the identity of a policy version."""
+    """Return the SHA-256 of the canonical JSON in hex: what a policy version is."""
     return hashlib.sha256(dump_policy(policy).encode()).hexdigest()
 
 

@@ -163,7 +163,7 @@ class AggregateRule:
 
 @dataclass(frozen=True, slots=True)
 class SubsetRule:
-    """Licensed labelled rows may leave: these columns, filtered, capped, under a licence."""
+    """Licensed labelled rows may leave: these columns, filtered, capped, licensed."""
 
     columns: tuple[str, ...]
     licence: str

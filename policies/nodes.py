@@ -28,7 +28,7 @@ class SafeNodeLoader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Compose the next node; raises a YAML error at an alias."""
         if self.check_event(AliasEvent):
-            event = self.peek_event()
+            event = self.peek_event()  # type: ignore[no-untyped-call]  # no stub for it
             raise yaml.MarkedYAMLError(
                 problem="anchors and aliases are not part of a policy document",
                 problem_mark=event.start_mark,
@@ -69,7 +69,7 @@ class Node:
         )
 
     def items(self) -> Iterator[tuple[str, Node]]:
-        """Yield the entries of a mapping in order; raises on other nodes and twice-named keys."""
+        """Yield the entries of a mapping in order; raises on other nodes and doubles."""
         if not isinstance(self._node, yaml.MappingNode):
             raise self.fault(f"must be a mapping, {self.came} came")
         seen: set[str] = set()

@@ -18,7 +18,7 @@ def shape_to_json(shape: QueryShape) -> str:
 
 
 def shape_from_json(text: str) -> QueryShape:
-    """Read a shape that `shape_to_json` wrote; raises PolicySyntaxError on anything else."""
+    """Read what `shape_to_json` wrote; raises PolicySyntaxError on anything else."""
     try:
         data = json.loads(text)
         return QueryShape(
