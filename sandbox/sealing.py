@@ -36,6 +36,16 @@ _SEALED_CHUNK = CHUNK_BYTES + _TAG_BYTES
 _MAX_CHUNKS = 2**32
 
 
+def upload_context(name: str) -> str:
+    """Return the context under which the upload with that vault name is sealed."""
+    return f"upload/{name}"
+
+
+def package_context(name: str) -> str:
+    """Return the context under which the package with that vault name is sealed."""
+    return f"package/{name}"
+
+
 class _Cipher:
     """The chunk cipher of one blob."""
 
