@@ -9,11 +9,18 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
-from exchange.agreements.states import LegalBasis, NegotiationState, RuleKind
+from exchange.agreements.states import (
+    NEGOTIATION_MOVES,
+    LegalBasis,
+    NegotiationState,
+    RuleKind,
+)
 
 
 class AccessRequest(models.Model):
     """One party asks to use one offer, for one purpose. Its id is the case's id."""
+
+    MOVES = NEGOTIATION_MOVES
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     offer = models.ForeignKey(
@@ -185,9 +192,9 @@ class Grant(models.Model):
         return f"{self.consumer}: {self.version} ({self.purpose})"
 
     @property
-    def case_id(self) -> uuid.UUID:
+    def case_id(self) -> str:
         """The case file's id: that of the request with which the exchange began."""
-        return self.request_id
+        return str(self.request_id)
 
     def is_active(self, now: datetime) -> bool:
         """Whether it may be used at `now`; the version must not be withdrawn besides."""

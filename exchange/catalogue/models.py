@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
-from exchange.catalogue.states import VersionState
+from exchange.catalogue.states import VERSION_MOVES, VersionState
 
 if TYPE_CHECKING:
     from policies.document import Policy
@@ -61,6 +61,8 @@ class Dataset(models.Model):
 
 class DatasetVersion(models.Model):
     """One upload, from its first byte to its withdrawal; its rows never change."""
+
+    MOVES = VERSION_MOVES
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="versions")
@@ -120,6 +122,12 @@ class DatasetVersion(models.Model):
             models.CheckConstraint(
                 condition=Q(number__gte=1), name="dataset_version_number_positive"
             ),
+            models.UniqueConstraint(
+                fields=("dataset", "content_sha256"),
+                condition=~Q(content_sha256="")
+                & ~Q(state__in=(VersionState.FAILED, VersionState.WITHDRAWN)),
+                name="dataset_version_content_unique",
+            ),
             models.CheckConstraint(
                 condition=Q(state__in=VersionState.values),
                 name="dataset_version_state_known",
@@ -130,7 +138,7 @@ class DatasetVersion(models.Model):
             ),
             models.CheckConstraint(
                 condition=~Q(state__in=(VersionState.READY, VersionState.PUBLISHED))
-                | Q(data_key__isnull=False, rows__isnull=False),
+                | Q(data_key__isnull=False, rows__isnull=False, unit_count__isnull=False),
                 name="dataset_version_ready_has_key_and_rows",
             ),
         )

@@ -5,14 +5,48 @@ Each act writes its audit event in its own transaction: without the event, no ac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, BinaryIO
+import re
+from collections.abc import Sequence
+from contextlib import suppress
 
-from sandbox.protocol import CsvOptions, Format
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django.utils.text import slugify
 
-if TYPE_CHECKING:
-    from exchange.catalogue.models import Dataset, DatasetVersion, Offer, PolicyVersion
-    from exchange.parties.models import Organisation, User
+from exchange.audit.actors import Private
+from exchange.audit.events import EventType
+from exchange.audit.services import record
+from exchange.catalogue import sandbox
+from exchange.catalogue.fitting import check_fits
+from exchange.catalogue.models import (
+    Dataset,
+    DatasetVersion,
+    Offer,
+    OfferTable,
+    PolicyVersion,
+)
+from exchange.catalogue.publication import check_licence, check_publishable, pin_tables
+from exchange.catalogue.selectors import newest_policy, schemas_of_organisation
+from exchange.catalogue.states import VersionState
+from exchange.catalogue.uploads import accept_upload, partition_version, retry_version
+from exchange.errors import Conflict, Invalid
+from exchange.parties.models import Organisation, User
+from exchange.parties.permissions import check_can_manage_datasets
+from exchange.transitions import advance
+from policies.codec import dump_policy, load_policy, policy_digest
+from sandbox.errors import SandboxError
+
+__all__ = [
+    "accept_upload",
+    "partition_version",
+    "publish",
+    "register_dataset",
+    "retry_version",
+    "set_policy",
+    "withdraw",
+]
+
+_TABLE_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 
 
 def register_dataset(
@@ -28,39 +62,53 @@ def register_dataset(
     """A dataset without versions stands under `organisation`, and is recorded.
 
     `slug` and `table_name` default to forms of the title; both are unique within the
-    organisation (Conflict `dataset_slug_taken`, `dataset_table_name_taken`).
+    organisation (Conflict `dataset_name_taken`). Invalid `dataset_title_missing`,
+    `table_name_invalid`.
     """
-    raise NotImplementedError
-
-
-def accept_upload(
-    *,
-    dataset: Dataset,
-    stream: BinaryIO | Iterable[bytes],
-    filename: str,
-    format: Format | None = None,  # noqa: A002 - the protocol's word
-    csv: CsvOptions | None = None,
-    by: User,
-) -> DatasetVersion:
-    """A new version holds the upload, sealed while it streamed in; profiling is enqueued.
-
-    `format` None: by the file name's ending. The clear bytes touch no disk. Raises Conflict
-    `duplicate_upload` (names the earlier version), Refused `upload_too_large`,
-    `upload_empty`, `upload_format_unknown`, `upload_interrupted`; the version then stands
-    failed with that code, its key destroyed and its file gone.
-    """
-    raise NotImplementedError
-
-
-def retry_version(
-    *, version: DatasetVersion, csv: CsvOptions | None = None, by: User
-) -> DatasetVersion:
-    """A failed version is being profiled or partitioned again, from the same bytes.
-
-    `csv` replaces the reading options (profiling only). Conflict `version_not_failed`,
-    `upload_gone` where the bytes no longer exist.
-    """
-    raise NotImplementedError
+    check_can_manage_datasets(by, organisation)
+    title = title.strip()
+    if not title or len(title) > 200:
+        raise Invalid(
+            f"a title has 1 to 200 characters, this one has {len(title)}",
+            code="dataset_title_missing",
+            hint="Say in a few words what the rows are about.",
+        )
+    slug = slugify(slug or title)[:80] or f"dataset-{organisation.datasets.count() + 1}"
+    table_name = table_name or _table_name_from(slug)
+    if not _TABLE_NAME.match(table_name):
+        raise Invalid(
+            "a table name begins with a lower-case letter and holds lower-case letters, "
+            "digits and underscores, 63 at most",
+            code="table_name_invalid",
+            hint="For example `milling_runs`.",
+        )
+    try:
+        with transaction.atomic():
+            dataset = Dataset.objects.create(
+                organisation=organisation,
+                slug=slug,
+                table_name=table_name,
+                title=title,
+                description=description.strip(),
+                keywords=sorted({word.strip() for word in keywords if word.strip()}),
+                created_by=by,
+            )
+            record(
+                type=EventType.DATASET_REGISTERED,
+                actor=by,
+                subject=dataset,
+                organisation=organisation.slug,
+                name=slug,
+                table=table_name,
+            )
+    except IntegrityError as error:
+        raise Conflict(
+            f"{organisation} has a dataset with the short name `{slug}` or the table name "
+            f"`{table_name}` already",
+            code="dataset_name_taken",
+            hint="Choose another name, or upload a new version of the dataset that is there.",
+        ) from error
+    return dataset
 
 
 def set_policy(*, dataset: Dataset, text: str, by: User) -> PolicyVersion:
@@ -70,14 +118,41 @@ def set_policy(*, dataset: Dataset, text: str, by: User) -> PolicyVersion:
     has, of fitting types. Same content as the newest version: that one comes back. Raises
     PolicyError with line and path; Conflict `dataset_not_profiled` before any profile.
     """
-    raise NotImplementedError
-
-
-def partition_version(
-    *, version: DatasetVersion, policy_version: PolicyVersion, by: User
-) -> DatasetVersion:
-    """A profiled version is being partitioned by the policy's privacy unit."""
-    raise NotImplementedError
+    check_can_manage_datasets(by, dataset.organisation)
+    policy = load_policy(text)
+    schemas = schemas_of_organisation(dataset.organisation)
+    if dataset.table_name not in schemas:
+        raise Conflict(
+            "no version of this dataset has been profiled yet, so no column is known that a "
+            "policy could speak of",
+            code="dataset_not_profiled",
+            hint="Upload the data and wait for its profile.",
+        )
+    check_fits(policy, text, own=dataset.table_name, schemas=schemas)
+    digest = policy_digest(policy)
+    with transaction.atomic():
+        Dataset.objects.select_for_update().get(pk=dataset.pk)
+        newest = newest_policy(dataset)
+        if newest is not None and newest.digest == digest:
+            return newest
+        version = PolicyVersion.objects.create(
+            dataset=dataset,
+            number=newest.number + 1 if newest is not None else 1,
+            source=text,
+            canonical=dump_policy(policy),
+            digest=digest,
+            created_by=by,
+        )
+        record(
+            type=EventType.POLICY_PUBLISHED,
+            actor=by,
+            subject=version,
+            organisation=dataset.organisation.slug,
+            policy_digest=digest,
+            number=version.number,
+            dataset=str(dataset.pk),
+        )
+    return version
 
 
 def publish(
@@ -92,12 +167,81 @@ def publish(
     """The version is on offer under that policy version; the dataset's earlier offer closes.
 
     Requires state ready or published. Each further table that the policy names is pinned to
-    the published version of the organisation's dataset of that table name. Grants on
-    earlier offers keep their own version and policy version.
+    the version on offer of the organisation's dataset of that table name. Grants on earlier
+    offers keep their own version and policy version. Raises Conflict `version_not_ready`,
+    `partition_unfit`, `table_not_published`, `table_policy_differs`, `aggregate_mode_fixed`,
+    Invalid `licence_unknown`, `policy_without_rule`, `policy_of_another_dataset`.
     """
-    raise NotImplementedError
+    dataset = version.dataset
+    check_can_manage_datasets(by, dataset.organisation)
+    licence = check_licence(licence)
+    policy = policy_version.policy
+    with transaction.atomic():
+        dataset = Dataset.objects.select_for_update().get(pk=dataset.pk)
+        version = DatasetVersion.objects.get(pk=version.pk)
+        mode = check_publishable(version, policy_version, policy)
+        pinned = pin_tables(dataset, version, policy)
+        now = timezone.now()
+        dataset.offers.filter(closed_at=None).update(closed_at=now)
+        Dataset.objects.filter(pk=dataset.pk).update(aggregate_mode=mode)
+        if version.state == VersionState.READY:
+            advance(
+                version, to=VersionState.PUBLISHED, by=by, changes={"published_at": now}
+            )
+        offer = Offer.objects.create(
+            dataset=dataset,
+            version=version,
+            policy_version=policy_version,
+            licence=licence,
+            terms=terms.strip(),
+            attribution=attribution.strip() or str(dataset.organisation),
+            published_by=by,
+            published_at=now,
+        )
+        OfferTable.objects.bulk_create(
+            OfferTable(offer=offer, table_name=name, version=behind)
+            for name, behind in pinned.items()
+        )
+        record(
+            type=EventType.VERSION_PUBLISHED,
+            actor=by,
+            subject=version,
+            organisation=dataset.organisation.slug,
+            policy_digest=policy_version.digest,
+            licence=licence,
+            files=[file.sha256 for file in version.files.order_by("part", "index")],
+            offer=str(offer.pk),
+            tables={name: str(behind.pk) for name, behind in pinned.items()},
+        )
+    return offer
 
 
 def withdraw(*, version: DatasetVersion, note: str = "", by: User) -> DatasetVersion:
     """The version is offered no more, and no grant on it runs; the sandbox forgets it."""
-    raise NotImplementedError
+    organisation = version.dataset.organisation
+    check_can_manage_datasets(by, organisation)
+    with transaction.atomic():
+        now = timezone.now()
+        advance(
+            version,
+            to=VersionState.WITHDRAWN,
+            by=by,
+            event=EventType.VERSION_WITHDRAWN,
+            changes={"withdrawn_at": now},
+            organisation=organisation.slug,
+            reason=Private(note),
+        )
+        Offer.objects.filter(tables__version=version, closed_at=None).update(closed_at=now)
+        transaction.on_commit(lambda: _forget(version))
+    return version
+
+
+def _forget(version: DatasetVersion) -> None:
+    # A daemon that is away holds no image either.
+    with suppress(SandboxError):
+        sandbox.daemon().forget(str(version.pk))
+
+
+def _table_name_from(slug: str) -> str:
+    name = slug.replace("-", "_")[:63]
+    return name if name[:1].isalpha() else f"t_{name}"[:63]

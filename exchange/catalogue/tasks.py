@@ -1,7 +1,17 @@
-"""The handlers that the operations registry calls for the catalogue."""
+"""The catalogue's handlers, made known to the operations registry."""
 
 from __future__ import annotations
 
+from exchange.catalogue import ingest, uploads
+from exchange.operations import registry
+
 
 def register() -> None:
-    """The catalogue's handlers are known to the operations registry."""
+    """Operations of the catalogue's kinds find their handlers."""
+    for kind, run in (
+        (uploads.PROFILE, ingest.profile),
+        (uploads.PARTITION, ingest.partition),
+    ):
+        registry.register(
+            kind, run, failed=ingest.failed, lease_seconds=ingest.LEASE_SECONDS
+        )

@@ -8,11 +8,20 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
-from exchange.queries.states import LIVE_STATES, QueryState, ReleaseState, Verdict
+from exchange.queries.states import (
+    LIVE_STATES,
+    QUERY_MOVES,
+    RELEASE_MOVES,
+    QueryState,
+    ReleaseState,
+    Verdict,
+)
 
 
 class Query(models.Model):
     """One submission under a grant: SQL for aggregates, or the delivery of a subset."""
+
+    MOVES = QUERY_MOVES
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     grant = models.ForeignKey(
@@ -73,7 +82,7 @@ class Query(models.Model):
         return f"{self.grant} · {self.state}"
 
     @property
-    def case_id(self) -> uuid.UUID:
+    def case_id(self) -> str:
         return self.grant.case_id
 
 
@@ -120,6 +129,8 @@ class QueryReview(models.Model):
 
 class Release(models.Model):
     """What left, or is about to: a sealed file, its digest and the event that states it."""
+
+    MOVES = RELEASE_MOVES
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     query = models.OneToOneField(Query, on_delete=models.PROTECT, related_name="release")

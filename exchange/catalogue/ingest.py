@@ -1,0 +1,252 @@
+"""The work behind an upload: have it profiled, have it partitioned, keep what came back.
+
+Each handler is safe to run twice: it writes to fresh vault names, and only the attempt that
+still holds the operation's lease moves the version (`completing`). No sandbox call is made
+inside a transaction.
+"""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from exchange.audit.events import EventType
+from exchange.audit.services import record
+from exchange.catalogue import sandbox, vault
+from exchange.catalogue.models import Column, DatasetVersion, StoredFile
+from exchange.catalogue.states import VersionState
+from exchange.catalogue.uploads import destroy_keys
+from exchange.keys import services as keys
+from exchange.keys.models import DataKey
+from exchange.operations.models import Operation
+from exchange.operations.registry import Failure
+from exchange.operations.services import completing
+from exchange.transitions import advance
+from sandbox.protocol import (
+    ColumnProfile,
+    CsvOptions,
+    EncryptedTable,
+    Format,
+    Limits,
+    PartitionJob,
+    PartitionOutcome,
+    ProfileJob,
+    ProfileOutcome,
+    SealedSource,
+)
+from sandbox.protocol import StoredFile as VaultFile
+
+LIMITS = Limits(deadline_seconds=900.0)
+LEASE_SECONDS = LIMITS.deadline_seconds + 60
+# One shard takes this many rows before another is worth its open file.
+ROWS_PER_SHARD = 500_000
+MAX_SHARDS = 16
+
+
+def profile(operation: Operation) -> None:
+    """The version of this operation is profiled: its columns and its staged table stand."""
+    version = _version(operation)
+    if version.state != VersionState.PROFILING:
+        return
+    assert version.staged_key is not None
+    assert version.source_key is not None
+    source = version.files.get(part=StoredFile.Part.SOURCE)
+    job = ProfileJob(
+        job_id=_job_id(operation),
+        source=SealedSource(file=_vault_file(source), key=keys.unwrap(version.source_key)),
+        format=Format(version.format),
+        csv=CsvOptions(
+            delimiter=version.csv_delimiter or None,
+            encoding=version.csv_encoding or None,
+            header=version.csv_header,
+        ),
+        version_id=str(version.pk),
+        output=vault.new_name("versions", version.pk, "staged"),
+        output_key=keys.unwrap(version.staged_key),
+        limits=LIMITS,
+    )
+    outcome = sandbox.run(job, ProfileOutcome)
+    with completing(operation):
+        _store(version, StoredFile.Part.STAGED, (outcome.staged,))
+        version.columns.all().delete()
+        Column.objects.bulk_create(
+            _column(version, position, column)
+            for position, column in enumerate(outcome.columns)
+        )
+        advance(
+            version,
+            to=VersionState.PROFILED,
+            by=version.created_by,
+            event=EventType.VERSION_PROFILED,
+            changes={
+                "rows": outcome.rows,
+                "profile": {
+                    "encoding": outcome.encoding,
+                    "delimiter": outcome.delimiter,
+                    "warnings": list(outcome.warnings),
+                },
+            },
+            organisation=version.dataset.organisation.slug,
+            rows=outcome.rows,
+            columns=len(outcome.columns),
+            version=version.number,
+        )
+    _sweep(version)
+
+
+def partition(operation: Operation) -> None:
+    """The version of this operation is ready: partitioned, encrypted, its upload gone."""
+    version = _version(operation)
+    if version.state != VersionState.PARTITIONING:
+        return
+    assert version.staged_key is not None
+    assert version.data_key is not None
+    dataset = version.dataset
+    staged = version.files.get(part=StoredFile.Part.STAGED)
+    units = tuple(version.unit_columns)
+    job = PartitionJob(
+        job_id=_job_id(operation),
+        source=EncryptedTable(
+            table=dataset.table_name,
+            version_id=str(version.pk),
+            files=(_vault_file(staged),),
+            key=keys.unwrap(version.staged_key),
+        ),
+        units=units,
+        # One label per organisation: its tables are co-partitioned on the unit's value.
+        shard_key=keys.derive(dataset.organisation, "shards/1"),
+        version_id=str(version.pk),
+        outputs=tuple(
+            vault.new_name("versions", version.pk, f"shard-{index}")
+            for index in range(_shard_count(version.rows or 0, units))
+        ),
+        output_key=keys.unwrap(version.data_key),
+        limits=LIMITS,
+    )
+    outcome = sandbox.run(job, PartitionOutcome)
+    with completing(operation):
+        _store(version, StoredFile.Part.SHARD, outcome.files)
+        version.files.exclude(part=StoredFile.Part.SHARD).delete()
+        # The clear upload can be read by nobody from here on: its key is destroyed, and
+        # this is the record that the version stands.
+        destroy_keys(version.source_key, version.staged_key, by=version.created_by)
+        advance(
+            version,
+            to=VersionState.READY,
+            by=version.created_by,
+            changes={
+                "rows": outcome.rows,
+                "unit_count": outcome.units,
+            },
+        )
+    _sweep(version)
+
+
+def failed(operation: Operation, error: Failure) -> None:
+    """The version of this operation stands failed, saying why and where."""
+    version = _version(operation)
+    if version.state not in (VersionState.PROFILING, VersionState.PARTITIONING):
+        return
+    stage = version.state
+    key = version.staged_key if stage == VersionState.PROFILING else version.data_key
+    with transaction.atomic():
+        advance(
+            version,
+            to=VersionState.FAILED,
+            by=version.created_by,
+            changes={
+                "failed_stage": stage,
+                "error_code": error.code,
+                "error_message": error.message,
+                "error_hint": error.hint,
+                "error_line": getattr(error, "line", None),
+                "error_column": getattr(error, "column", None) or "",
+            },
+        )
+        record(
+            type=EventType.VERSION_FAILED,
+            actor=version.created_by,
+            subject=version,
+            organisation=version.dataset.organisation.slug,
+            code=error.code,
+            stage=stage,
+        )
+        destroy_keys(key, by=version.created_by)
+        transaction.on_commit(lambda: _sweep(version))
+
+
+def _version(operation: Operation) -> DatasetVersion:
+    return DatasetVersion.objects.select_related(
+        "dataset__organisation", "created_by", "source_key", "staged_key", "data_key"
+    ).get(pk=operation.target_id)
+
+
+def _job_id(operation: Operation) -> str:
+    # An attempt of its own: cancelling a lost one must not hit its successor.
+    return f"{operation.public_id}-{operation.attempt}"
+
+
+def _shard_count(rows: int, units: tuple[str, ...]) -> int:
+    # A row of two units has no one shard to lie in, unless there is but one.
+    if len(units) > 1:
+        return 1
+    return max(1, min(MAX_SHARDS, rows // ROWS_PER_SHARD))
+
+
+def _vault_file(file: StoredFile) -> VaultFile:
+    return VaultFile(file.name, file.sha256, file.size_bytes, file.rows)
+
+
+def encrypted_table(version: DatasetVersion, *, table: str, key: bytes) -> EncryptedTable:
+    """The version's shards as a job names them."""
+    shards = version.files.filter(part=StoredFile.Part.SHARD).order_by("index")
+    return EncryptedTable(
+        table=table,
+        version_id=str(version.pk),
+        files=tuple(_vault_file(file) for file in shards),
+        key=key,
+    )
+
+
+def _store(
+    version: DatasetVersion, part: StoredFile.Part, files: tuple[VaultFile, ...]
+) -> None:
+    version.files.filter(part=part).delete()
+    StoredFile.objects.bulk_create(
+        StoredFile(
+            version=version,
+            part=part,
+            index=index,
+            name=file.name,
+            sha256=file.sha256,
+            size_bytes=file.size_bytes,
+            rows=file.rows,
+        )
+        for index, file in enumerate(files)
+    )
+
+
+def _column(version: DatasetVersion, position: int, column: ColumnProfile) -> Column:
+    return Column(
+        version=version,
+        position=position,
+        name=column.name,
+        type=column.type,
+        null_share=column.null_share,
+        distinct=column.distinct,
+        minimum=column.minimum or "",
+        maximum=column.maximum or "",
+        proposed_roles=list(column.proposed_roles),
+        proposed_grid=column.proposed_grid or "",
+        reason=column.reason,
+    )
+
+
+def _sweep(version: DatasetVersion) -> None:
+    names = version.files.values_list("name", flat=True)
+    vault.remove_others("versions", version.pk, tuple(names))
+
+
+def data_key_of(version: DatasetVersion) -> DataKey:
+    """The key of a ready version."""
+    assert version.data_key is not None
+    return version.data_key
