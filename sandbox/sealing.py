@@ -6,7 +6,8 @@ each followed by its 16 bytes tag. HKDF-SHA256(key, salt, info = label || contex
 the chunk key, a nonce prefix of 7 bytes and the key check. The nonce of chunk i is prefix
 || i as 4 bytes big-endian || 1 for the last chunk, else 0: chunks cannot be reordered,
 dropped, cut off or appended (STREAM, Hoang et al. 2015). The header is additional data of
-every chunk. A file sealed for one context does not open in another.
+every chunk. A file sealed for one context does not open in another; for files of the vault
+(uploads, packages) the context is their vault name.
 """
 
 from __future__ import annotations
@@ -34,16 +35,6 @@ _PREFIX_BYTES = 7
 HEADER_BYTES = len(MAGIC) + _SALT_BYTES + _CHECK_BYTES
 _SEALED_CHUNK = CHUNK_BYTES + _TAG_BYTES
 _MAX_CHUNKS = 2**32
-
-
-def upload_context(name: str) -> str:
-    """Return the context under which the upload with that vault name is sealed."""
-    return f"upload/{name}"
-
-
-def package_context(name: str) -> str:
-    """Return the context under which the package with that vault name is sealed."""
-    return f"package/{name}"
 
 
 class _Cipher:
