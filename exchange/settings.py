@@ -73,7 +73,9 @@ CSRF_TRUSTED_ORIGINS: list[str] = env.list("BONDED_TRUSTED_ORIGINS", default=[])
 
 if IS_PRODUCTION:
     if DEBUG:
-        raise ImproperlyConfigured("BONDED_DEBUG is on; production refuses to start with it.")
+        raise ImproperlyConfigured(
+            "BONDED_DEBUG is on; production refuses to start with it."
+        )
     if "*" in ALLOWED_HOSTS or not env.list("BONDED_ALLOWED_HOSTS", default=[]):
         raise ImproperlyConfigured(
             "BONDED_ALLOWED_HOSTS must name this node's hosts in production, and not be *."

@@ -61,7 +61,9 @@ def advance(
     row = cast(Stateful, obj)
     with transaction.atomic():
         manager = type(obj)._default_manager
-        moved = manager.filter(pk=obj.pk, state=row.state).update(state=to, **(changes or {}))
+        moved = manager.filter(pk=obj.pk, state=row.state).update(
+            state=to, **(changes or {})
+        )
         if moved != 1:
             raise Conflict(
                 f"{obj._meta.verbose_name} is no longer {row.state}",

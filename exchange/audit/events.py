@@ -54,7 +54,9 @@ REQUIRED: Final[Mapping[EventType, frozenset[str]]] = MappingProxyType(
         EventType.VERSION_FAILED: frozenset({"code"}),
         EventType.VERSION_WITHDRAWN: frozenset({"reason"}),
         EventType.POLICY_PUBLISHED: frozenset({"policy_digest", "number"}),
-        EventType.REQUEST_SUBMITTED: frozenset({"purpose", "legal_basis", "dataset_version"}),
+        EventType.REQUEST_SUBMITTED: frozenset(
+            {"purpose", "legal_basis", "dataset_version"}
+        ),
         EventType.REQUEST_DECIDED: frozenset({"decision", "policy_digest"}),
         EventType.GRANT_ISSUED: frozenset(
             {"purpose", "dataset_version", "policy_digest", "ends_at"}

@@ -46,7 +46,7 @@ class EventQuerySet(InsertOnlyQuerySet):
     def about(self, subject_type: str, subject_id: str) -> EventQuerySet:
         return self.filter(subject_type=subject_type, subject_id=subject_id).order_by("seq")
 
-    def _give_place(self, seq: int, index: int, leaf_hash: bytes) -> bool:
+    def give_place(self, seq: int, index: int, leaf_hash: bytes) -> bool:
         """For the sequencer alone: true when the event was still without a place."""
         rows = models.QuerySet.update(
             self.filter(seq=seq, index=None), index=index, leaf_hash=leaf_hash
@@ -79,7 +79,9 @@ class AuditEvent(InsertOnly):
     subject_type = models.CharField(max_length=40)
     subject_id = models.CharField(max_length=64)
     case_id = models.CharField(max_length=64, blank=True, default="")
-    entry = models.BinaryField(help_text=_("Canonical bytes: what is hashed is what is stored."))
+    entry = models.BinaryField(
+        help_text=_("Canonical bytes: what is hashed is what is stored.")
+    )
     private = models.JSONField(
         default=dict, help_text=_("What the entry only commits to: texts with their salts.")
     )
@@ -92,7 +94,9 @@ class AuditEvent(InsertOnly):
         verbose_name = _("audit event")
         indexes = [
             models.Index(fields=["case_id", "seq"], name="event_by_case"),
-            models.Index(fields=["subject_type", "subject_id", "seq"], name="event_by_subject"),
+            models.Index(
+                fields=["subject_type", "subject_id", "seq"], name="event_by_subject"
+            ),
             models.Index(fields=["organisation", "seq"], name="event_by_organisation"),
             models.Index(fields=["type", "seq"], name="event_by_type"),
         ]
@@ -150,7 +154,8 @@ class StoredCheckpoint(InsertOnly):
     class Meta:
         constraints = [
             models.CheckConstraint(
-                name="checkpoint_grows", condition=models.Q(size__gt=models.F("previous_size"))
+                name="checkpoint_grows",
+                condition=models.Q(size__gt=models.F("previous_size")),
             )
         ]
 

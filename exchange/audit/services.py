@@ -12,8 +12,14 @@ from exchange.audit.actors import Actor
 from exchange.audit.entries import commit_actor, commit_private, timestamp
 from exchange.audit.events import REQUIRED, EventType
 from exchange.audit.models import AuditEvent
+from exchange.audit.selectors import export_log
+from exchange.audit.sequencer import seal, seal_all
+from exchange.audit.signing import verifier_key
 from exchange.errors import ExchangeError
 from ledger.entry import Entry, encode_entry
+from ledger.log import VerifiedLog, verify_log_export
+
+__all__ = ["check_log", "record", "seal", "seal_all", "subject_of"]
 
 Subject = models.Model | tuple[str, str]
 
@@ -92,3 +98,20 @@ def record(
         entry=encode_entry(entry),
         private=private | opened_name,
     )
+
+
+def check_log(*, by: Actor) -> VerifiedLog:
+    """Hash every sealed entry anew, compare with the signed root, and record that.
+
+    Raises ledger.errors.LedgerError when they do not meet: something was altered.
+    """
+    verified = verify_log_export(export_log(), verifier_key())
+    with transaction.atomic():
+        record(
+            type=EventType.LOG_CHECKED,
+            actor=by,
+            subject=("log", verified.checkpoint.origin),
+            size=verified.checkpoint.size,
+            root=verified.checkpoint.root.hex(),
+        )
+    return verified

@@ -43,7 +43,8 @@ class OrganisationKey(models.Model):
         verbose_name = _("organisation key")
         constraints = [
             models.UniqueConstraint(
-                fields=["organisation", "generation"], name="organisation_key_generation_once"
+                fields=["organisation", "generation"],
+                name="organisation_key_generation_once",
             ),
             models.UniqueConstraint(
                 fields=["organisation"],
@@ -78,7 +79,9 @@ class DataKey(models.Model):
 
     class Meta:
         verbose_name = _("data key")
-        indexes = [models.Index(fields=["subject_type", "subject_id"], name="data_key_subject")]
+        indexes = [
+            models.Index(fields=["subject_type", "subject_id"], name="data_key_subject")
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["subject_type", "subject_id"],

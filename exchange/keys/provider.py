@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from exchange.errors import Unavailable
+from exchange.private_files import replace, write_new
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -125,10 +125,7 @@ class FileKeyring:
     def create(cls, path: Path) -> FileKeyring:
         """Write a keyring with one fresh master key. Raises FileExistsError if there is one."""
         ref = secrets.token_hex(8)
-        with path.open("x", opener=_owner_only) as file:
-            file.write(_dump_keyring({ref: secrets.token_bytes(KEY_BYTES)}, ref))
-            file.flush()
-            os.fsync(file.fileno())
+        write_new(path, _dump_keyring({ref: secrets.token_bytes(KEY_BYTES)}, ref))
         return cls(path)
 
     def __repr__(self) -> str:
@@ -155,18 +152,9 @@ class FileKeyring:
         keys, _ = _read_keyring(self._path)
         ref = secrets.token_hex(8)
         keys[ref] = secrets.token_bytes(KEY_BYTES)
-        fresh = self._path.with_suffix(".new")
-        with fresh.open("w", opener=_owner_only) as file:
-            file.write(_dump_keyring(keys, ref))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path)
+        replace(self._path, _dump_keyring(keys, ref))
         self._keys, self._current = keys, ref
         return ref
-
-
-def _owner_only(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _dump_keyring(keys: dict[str, bytes], current: str) -> str:

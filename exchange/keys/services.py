@@ -187,7 +187,9 @@ def _organisation_context(organisation: Organisation, generation: int) -> bytes:
 
 
 def _active_key(organisation: Organisation, *, by: Actor) -> OrganisationKey:
-    active = OrganisationKey.objects.filter(organisation=organisation, state=KeyState.ACTIVE)
+    active = OrganisationKey.objects.filter(
+        organisation=organisation, state=KeyState.ACTIVE
+    )
     found = active.first()
     if found is not None:
         return found
@@ -209,7 +211,9 @@ def _active_key(organisation: Organisation, *, by: Actor) -> OrganisationKey:
 def _store_organisation_key(
     organisation: Organisation, generation: int, clear: bytes
 ) -> OrganisationKey:
-    wrapped = provider().wrap(clear, context=_organisation_context(organisation, generation))
+    wrapped = provider().wrap(
+        clear, context=_organisation_context(organisation, generation)
+    )
     return OrganisationKey.objects.create(
         organisation=organisation,
         generation=generation,

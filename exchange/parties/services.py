@@ -15,7 +15,15 @@ from exchange.audit.actors import Actor, Private
 from exchange.audit.events import EventType
 from exchange.audit.services import record
 from exchange.errors import Conflict, Invalid, NotFound
-from exchange.parties.models import ApiToken, Kind, Membership, Organisation, Role, Scope, User
+from exchange.parties.models import (
+    ApiToken,
+    Kind,
+    Membership,
+    Organisation,
+    Role,
+    Scope,
+    User,
+)
 from exchange.parties.permissions import GRANTED, SEES_ALL
 from exchange.parties.secret_tokens import PREFIX, digest_of, new_secret
 
@@ -26,7 +34,9 @@ def register_organisation(*, slug: str, name: str, kind: Kind, by: Actor) -> Org
     """Add an organisation. Raises Conflict (`organisation_exists`) when the slug is taken."""
     try:
         with transaction.atomic():
-            organisation = Organisation.objects.create(slug=slug, name=name, kind=Kind(kind))
+            organisation = Organisation.objects.create(
+                slug=slug, name=name, kind=Kind(kind)
+            )
             record(
                 type=EventType.PARTY_REGISTERED,
                 actor=by,

@@ -1,0 +1,46 @@
+"""Where a test run lives: a fresh node in a temporary directory, made before Django starts.
+
+pytest loads this as a plugin (`-p tests.environment` in pyproject.toml), for pytest-django
+reads the settings before any conftest. A DATABASE_URL or BONDED_BROKER_URL that is set is
+kept, so that the suite also runs on PostgreSQL and Redis.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from exchange.node.secret_files import make_directories, make_secrets, places_under
+
+NODE_NAME = "test.bonded.localhost"
+
+
+def _prepare() -> Path:
+    home = Path(tempfile.mkdtemp(prefix="bonded-test-"))
+    owner = os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:  # forked children leave the directory to their parent
+            shutil.rmtree(home, ignore_errors=True)
+
+    atexit.register(remove)
+    places = places_under(home)
+    make_directories(places)
+    make_secrets(places, node_name=NODE_NAME)
+    os.environ.update(
+        BONDED_HOME=str(home),
+        BONDED_MODE="development",
+        BONDED_NODE_NAME=NODE_NAME,
+        BONDED_LOG_LEVEL="WARNING",
+        DJANGO_SETTINGS_MODULE="exchange.settings",
+    )
+    for name in ("BONDED_SECRET_KEY", "BONDED_DEBUG", "BONDED_ALLOWED_HOSTS"):
+        os.environ.pop(name, None)
+    os.environ.setdefault("BONDED_BROKER_URL", "memory://")
+    return home
+
+
+HOME = _prepare()
