@@ -72,7 +72,7 @@ def _check_table(table: Table, root: Node) -> None:
         if column is None or not column.has(Role.UNIT_KEY):
             raise _contradiction(
                 (*where, "units"),
-                f"the unit column `{unit.column}` of `{table.name}` lacks the role unit_key",
+                f"`{unit.column}` of `{table.name}` is a unit and lacks the role unit_key",
                 f"Add `{unit.column}: {{role: unit_key}}` to its columns.",
             )
     for column in table.columns:

@@ -19,6 +19,7 @@ from policies.document import AggregateRule, Column, Policy, Rule, SubsetRule, T
 from policies.errors import PolicySyntaxError, UnknownTerm
 from policies.nodes import Node, SafeNodeLoader
 from policies.reading import read_rules, read_tables
+from policies.yaml_text import escape_json
 
 MAX_DOCUMENT_CHARACTERS = 512 * 1024
 
@@ -58,7 +59,8 @@ def dump_policy(policy: Policy) -> str:
     }
     if policy.rules:
         document["rules"] = [_rule(rule) for rule in policy.rules]
-    return json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return escape_json(text)
 
 
 def policy_digest(policy: Policy) -> str:

@@ -151,8 +151,8 @@ def _refuse_aggregate(table: Table, column: Column, use: ColumnUse) -> Reason | 
 def _bin_hint(column: Column) -> str:
     if column.grid is not None:
         return (
-            f"Use bins: floor({column.name} / {column.grid}) * {column.grid}, or a multiple "
-            f"of {column.grid}."
+            f"Use bins: floor({column.name} / {column.grid}) * {column.grid}, or a "
+            f"multiple of {column.grid}."
         )
     if column.grain is not None:
         return f"Cut it: date_trunc('{column.grain}', {column.name}), or coarser."

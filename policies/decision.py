@@ -149,8 +149,8 @@ def _joins(policy: Policy, shape: QueryShape) -> Iterator[Reason]:
         elif left.requester or right.requester:
             yield Reason(
                 "requester_table_unavailable",
-                "a table that you bring can be joined only on unit keys, and this node does "
-                "not take one yet",
+                "a table that you bring can be joined only on unit keys, and this node "
+                "does not take one yet",
                 "Ask with the provider's own tables.",
                 join.place,
             )

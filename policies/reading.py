@@ -28,7 +28,8 @@ from policies.nodes import Node
 E = TypeVar("E", bound=StrEnum)
 
 # Table names stand bare in SQL; `main.patients` or a quoted path must never resolve.
-_TABLE_NAME = re.compile(r"[^\W\d]\w{0,62}")
+TABLE_NAME = re.compile(r"[^\W\d]\w{0,62}")
+MAX_NAME_CHARACTERS = 128
 
 
 def read_tables(node: Node) -> tuple[Table, ...]:
@@ -52,14 +53,21 @@ def _word(node: Node, kind: type[E]) -> E:
         raise node.unknown(text, ", ".join(kind)) from None
 
 
+def is_column_name(text: str) -> bool:
+    """Whether a policy can name a column so: 1 to 128 characters, no control one."""
+    return 0 < len(text) <= MAX_NAME_CHARACTERS and all(ord(sign) >= 32 for sign in text)
+
+
 def _name(node: Node, text: str) -> str:
-    if not text or len(text) > 128 or any(ord(letter) < 32 for letter in text):
-        raise node.fault("must be named with 1 to 128 printable characters")
+    if not is_column_name(text):
+        raise node.fault(
+            f"must be named with 1 to {MAX_NAME_CHARACTERS} printable characters"
+        )
     return text
 
 
 def _table(name: str, node: Node) -> Table:
-    if not _TABLE_NAME.fullmatch(name):
+    if not TABLE_NAME.fullmatch(name):
         raise node.fault(
             "is no table name: letters, digits and _ only, at most 63, no digit first"
         )

@@ -127,7 +127,7 @@ def _units(table: Table) -> Iterator[str]:
     if table.row_units:
         yield (
             f"Each row of `{table.name}` is protected as one unit of its own. Where "
-            "several rows are about the same person or firm, this protects the rows, not them."
+            "several rows are about one person or firm, this protects the rows, not them."
         )
     for unit in table.units:
         yield (

@@ -1,0 +1,350 @@
+"""Starting policies: YAML for a steward to read and change, made from a table's profile.
+
+Each text passes `load_policy`. Where a proposal does not fit its column, the column starts
+hidden: to open a column is a decision, to forget one is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from textwrap import wrap
+from typing import Protocol
+
+from policies.document import Role
+from policies.engine_types import Kind, kind_of
+from policies.errors import Contradiction, PolicySyntaxError
+from policies.reading import TABLE_NAME, is_column_name
+from policies.vocabulary import Purpose
+from policies.yaml_text import comment, scalar
+
+DEFAULT_PURPOSES = (
+    Purpose.OFFICIAL_STATISTICS,
+    Purpose.PREDICTIVE_MAINTENANCE,
+    Purpose.PROCESS_OPTIMISATION,
+    Purpose.GENERAL_RESEARCH,
+)
+DEFAULT_LICENCE = "CDLA-Permissive-2.0"
+
+
+class Template(StrEnum):
+    """The policies one may start from."""
+
+    STATISTICS = "statistics"
+    REVIEWED_STATISTICS = "reviewed-statistics"
+    LABELLED_SUBSET = "labelled-subset"
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateCard:
+    """A template with its name for people and what it starts with."""
+
+    template: Template
+    title: str
+    sentence: str
+
+
+TEMPLATES: tuple[TemplateCard, ...] = (
+    TemplateCard(
+        Template.STATISTICS,
+        "Statistics",
+        "Protected aggregates leave without anybody looking first; no single row leaves.",
+    ),
+    TemplateCard(
+        Template.REVIEWED_STATISTICS,
+        "Reviewed statistics",
+        "Protected aggregates leave after a reviewer of yours approved each query.",
+    ),
+    TemplateCard(
+        Template.LABELLED_SUBSET,
+        "Labelled subset",
+        "Protected aggregates leave, and a capped set of rows leaves under a licence after "
+        "a reviewer of yours approved the request.",
+    ),
+)
+
+
+class ProfiledColumn(Protocol):
+    """What a profile knows of a column: any object with these, read-only, will do."""
+
+    @property
+    def name(self) -> str:
+        """The column's name in the data."""
+
+    @property
+    def type(self) -> str:
+        """Its engine type, such as `DECIMAL(18,3)`."""
+
+    @property
+    def proposed_roles(self) -> Sequence[str]:
+        """Roles in the words of the policy document; none means hidden."""
+
+    @property
+    def proposed_grid(self) -> str | None:
+        """A positive decimal number, empty or None: no grid."""
+
+    @property
+    def reason(self) -> str:
+        """Why these roles, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """One column as the template will state it."""
+
+    column: ProfiledColumn
+    roles: tuple[Role, ...]
+    limits: tuple[str, ...] = ()
+    remark: str = ""
+    is_named: bool = True  # False: the policy leaves it out, which hides it
+
+    @property
+    def is_deliverable(self) -> bool:
+        """Whether a subset may carry it without further thought."""
+        return not {Role.HIDDEN, Role.UNIT_KEY, Role.ROW_KEY} & set(self.roles)
+
+
+def starting_policies(*, table: str, columns: Sequence[ProfiledColumn]) -> dict[str, str]:
+    """Return every template that fits the profile, as YAML by template name."""
+    found = {}
+    for template in Template:
+        if template is Template.LABELLED_SUBSET and not _deliverable(columns):
+            continue
+        found[str(template)] = starting_policy(template, table=table, columns=columns)
+    return found
+
+
+def starting_policy(
+    template: Template,
+    *,
+    table: str,
+    columns: Sequence[ProfiledColumn],
+    purposes: Sequence[str] = DEFAULT_PURPOSES,
+    licence: str = DEFAULT_LICENCE,
+) -> str:
+    """Write one template as commented YAML that `load_policy` reads.
+
+    Requires at least one purpose. Raises PolicySyntaxError where `table` cannot stand bare
+    in SQL, Contradiction where a subset is wanted and no column can be delivered.
+    """
+    if not TABLE_NAME.fullmatch(table):
+        raise PolicySyntaxError(
+            "a policy names its table by letters, digits and _ only, no digit first",
+            hint="Give the dataset a name of that form.",
+        )
+    starts = _starts(columns)
+    text = _head(template, table) + _units(starts) + _columns(starts)
+    text += _aggregate_rule(template, purposes)
+    if template is Template.LABELLED_SUBSET:
+        text += _subset_rule(starts, purposes, licence)
+    return text
+
+
+def _deliverable(columns: Sequence[ProfiledColumn]) -> bool:
+    return any(start.is_deliverable for start in _starts(columns))
+
+
+def _starts(columns: Sequence[ProfiledColumn]) -> list[_Start]:
+    found: list[_Start] = []
+    has_unit = False
+    seen: set[str] = set()
+    for column in columns:
+        start = _start(column)
+        if column.name.casefold() in seen:
+            start = _left_out(column, "another column differs only in letter case")
+        elif start.roles == (Role.UNIT_KEY,) and has_unit:
+            start = _hidden(column, "looks like a second key of who is protected")
+        has_unit = has_unit or start.roles == (Role.UNIT_KEY,)
+        seen.add(column.name.casefold())
+        found.append(start)
+    return found
+
+
+def _start(column: ProfiledColumn) -> _Start:
+    if not is_column_name(column.name):
+        return _left_out(column, "its name cannot stand in a policy")
+    kind = kind_of(column.type)
+    known = {str(role) for role in Role}
+    if kind is Kind.OTHER or not column.proposed_roles:
+        return _hidden(column)
+    if not set(column.proposed_roles) <= known:
+        return _hidden(column, "its proposed role is unknown")
+    roles = [Role(role) for role in dict.fromkeys(column.proposed_roles)]
+    for alone in (Role.HIDDEN, Role.UNIT_KEY, Role.ROW_KEY):
+        if alone in roles:
+            return _Start(column, (alone,))
+    if not kind.is_number:
+        roles = [role for role in roles if role is not Role.MEASURE]
+    if not roles:
+        return _hidden(column, f"{kind} cannot be a measure")
+    limits = ["grain: month"] if kind is Kind.DATE else []
+    grid = _grid(column.proposed_grid) if kind.is_number else None
+    if grid is not None:
+        limits.append(f"grid: {grid:f}")
+    if kind is Kind.FLOAT and Role.MEASURE in roles:
+        limits.append(f"scale: {_scale(grid)}")
+    return _Start(column, tuple(roles), tuple(limits))
+
+
+def _hidden(column: ProfiledColumn, remark: str = "") -> _Start:
+    return _Start(column, (Role.HIDDEN,), remark=remark)
+
+
+def _left_out(column: ProfiledColumn, why: str) -> _Start:
+    return _Start(column, (Role.HIDDEN,), remark=f"left out: {why}", is_named=False)
+
+
+def _grid(text: str | None) -> Decimal | None:
+    try:
+        grid = Decimal(text or "NaN")
+    except InvalidOperation:
+        return None
+    return grid.normalize() if grid.is_finite() and 0 < grid < Decimal("1e30") else None
+
+
+def _scale(grid: Decimal | None) -> int:
+    # Three decimals below the grid keep any sensible reading as it was measured.
+    exponent = 0 if grid is None else grid.as_tuple().exponent
+    return min(12, 3 + max(0, -int(exponent)))
+
+
+_ADVICE = """\
+# It was made from the profile of the upload. Read each line and change what does not
+# fit before you publish: what this document does not allow is refused.
+version: 1
+tables:
+"""
+_UNITS = """\
+    # Who is protected. A group is shown only if enough units contribute to it.
+"""
+_ROW_UNITS = """\
+    # `row`: each row is a unit. Where several rows are about one person, machine or
+    # firm, name its column instead: units: [{domain: person, column: person_id}]
+    units: row
+"""
+_KEY_UNITS = """\
+    # Rows with the same key are one unit. Tables of one domain can be joined on it.
+    units: [{domain: %s, column: %s}]
+"""
+_ROLES = """\
+    # What queries may do with each column; one that is not named is hidden.
+    #   dimension  group and filter      measure  sum, average; compare on its grid
+    #   unit_key   count and join        label    what models learn to predict
+    #   hidden     nothing               row_key  join only
+    # Add `sensitive: true` where the one value that a whole group shares is a secret,
+    # and `values: public` where the list of values is no secret, as with countries.
+    # A `grid` is the step of bins and comparisons, a `grain` the finest period of dates,
+    # a `scale` the number of decimals that are kept.
+"""
+_AGGREGATE = """\
+
+rules:
+  - kind: aggregate
+    # safe: thresholds and withheld groups, for few questions. It is not proof against
+    # someone who may ask very many: keep the cap of queries low.
+    mode: safe
+    # The fewest units in a group that is shown.
+    min_units: 10
+    # Withhold a group where the 2 largest units make up 90 %% of a total, or where the
+    # second largest could guess the largest to within 10 %%.
+    dominance: {n: 2, share: 0.90, p_percent: 10}
+    aggregates:
+      [count, count_distinct, sum, avg, stddev, variance, covar, corr, regr, quantile]
+    # What for. Each purpose may stand in one aggregate rule only.
+    purposes:
+%s
+"""
+_AUTOMATIC = """\
+    # Nobody looks first. To have people look: approval: {reviewers: 1}
+    approval: automatic
+    max_queries_per_day: 100
+"""
+_REVIEWED = """\
+    # How many of your reviewers look at each query before it runs.
+    approval: {reviewers: 1}
+    max_queries_per_day: 20
+"""
+_SUBSET = """\
+  - kind: subset
+    # These columns leave row by row. Take out what the recipient's model does not need.
+    columns:
+%s
+%s
+    # To let only some rows leave: row_filter: "type = 'L'"
+    max_rows: 5000
+    licence: %s
+    purposes:
+%s
+    # How many of your reviewers approve each request; two where rows are sensitive.
+    approval: {reviewers: 1}
+    expires_after_days: 90
+"""
+
+
+def _head(template: Template, table: str) -> str:
+    card = next(card for card in TEMPLATES if card.template is template)
+    title = f"Starting policy for {table}: {card.title}. {card.sentence}"
+    lines = "\n".join(comment(line) for line in wrap(title, 84))
+    return f"{lines}\n{_ADVICE}  {table}:\n"
+
+
+def _units(starts: Sequence[_Start]) -> str:
+    unit = next((start for start in starts if start.roles == (Role.UNIT_KEY,)), None)
+    if unit is None:
+        return _UNITS + _ROW_UNITS
+    domain, name = scalar(_domain(unit.column.name)), scalar(unit.column.name)
+    return _UNITS + _KEY_UNITS % (domain, name)
+
+
+def _domain(column: str) -> str:
+    name = column.lower()
+    for ending in ("_id", "_key", "_no", "_number", "_code"):
+        if name.endswith(ending) and name != ending:
+            return name.removesuffix(ending)
+    return "unit" if name == "id" else name
+
+
+def _columns(starts: Sequence[_Start]) -> str:
+    if not any(start.is_named for start in starts):
+        return _ROLES + "    columns: {}\n"
+    return _ROLES + "    columns:\n" + "".join(_column(start) for start in starts)
+
+
+def _column(start: _Start) -> str:
+    why = [start.column.type, start.column.reason, start.remark]
+    remark = "      " + comment("; ".join(part.rstrip(".") for part in why if part)) + "\n"
+    if not start.is_named:
+        return remark
+    roles = ", ".join(start.roles)
+    role = roles if len(start.roles) == 1 else f"[{roles}]"
+    inside = ", ".join((f"role: {role}", *start.limits))
+    return f"{remark}      {scalar(start.column.name)}: {{{inside}}}\n"
+
+
+def _list(items: Sequence[str]) -> str:
+    return "\n".join(f"      - {scalar(item)}" for item in items)
+
+
+def _aggregate_rule(template: Template, purposes: Sequence[str]) -> str:
+    reviewed = template is Template.REVIEWED_STATISTICS
+    return _AGGREGATE % _list(purposes) + (_REVIEWED if reviewed else _AUTOMATIC)
+
+
+def _subset_rule(starts: Sequence[_Start], purposes: Sequence[str], licence: str) -> str:
+    chosen = [start for start in starts if start.is_deliverable]
+    if not chosen:
+        raise Contradiction(
+            "no column of this profile can be delivered in a subset",
+            hint="Start from the template for statistics.",
+        )
+    label = next((start for start in chosen if Role.LABEL in start.roles), None)
+    return _SUBSET % (
+        _list([start.column.name for start in chosen]),
+        "    # Name the column that models learn to predict: label: failure"
+        if label is None
+        else f"    label: {scalar(label.column.name)}",
+        scalar(licence),
+        _list(purposes),
+    )
