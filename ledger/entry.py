@@ -89,8 +89,12 @@ def salted_commitment(value: str, salt: bytes) -> str:
             f"a salt has {MIN_SALT_BYTES} to {MAX_SALT_BYTES} bytes, {len(salt)} came",
             hint="Draw 32 random bytes per value and keep them beside it.",
         )
+    try:
+        encoded = value.encode()
+    except UnicodeEncodeError:
+        _refuse("a committed value is UTF-8, an unpaired surrogate came")
     prefix = b"bonded-commitment/1\n" + bytes([len(salt)])
-    return hashlib.sha256(prefix + salt + value.encode()).hexdigest()
+    return hashlib.sha256(prefix + salt + encoded).hexdigest()
 
 
 _FIELDS = frozenset(Entry.__dataclass_fields__) | {"version"}

@@ -52,7 +52,11 @@ class Verified:
 
 
 def dump_receipt(receipt: Receipt) -> bytes:
-    """Return the file of `receipt`, one line; `load_receipt` reads exactly this form."""
+    """Return the file of `receipt`, one line; `load_receipt` reads exactly this form.
+
+    Raises `EntryMalformed` or `EntryTooLarge` when `receipt.entry` is no entry.
+    """
+    decode_entry(receipt.entry)
     document: dict[str, canonical.JsonValue] = {
         "checkpoint": receipt.checkpoint,
         "content_sha256": receipt.content_sha256,

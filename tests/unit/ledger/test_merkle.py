@@ -9,7 +9,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ledger import merkle
-from ledger.errors import NodeExists, OutOfRange, ProofMalformed, RootMismatch, TreeIncomplete
+from ledger.errors import (
+    NodeExists,
+    OutOfRange,
+    ProofMalformed,
+    RootMismatch,
+    TreeIncomplete,
+)
 from tests.unit.ledger.store_contract import StoreContract
 
 law = settings(deadline=None)
@@ -81,7 +87,9 @@ def alter(draw: st.DrawFn, hashes: list[bytes]) -> list[bytes]:
         changed = list(hashes)
         changed[place], changed[other] = changed[other], changed[place]
         return changed
-    return hashes[:place] + hashes[place : place + 1] * (kind == "double") + hashes[place:][1:]
+    return (
+        hashes[:place] + hashes[place : place + 1] * (kind == "double") + hashes[place:][1:]
+    )
 
 
 def flipped(draw: st.DrawFn, value: bytes) -> bytes:
@@ -215,7 +223,7 @@ def test_verify_consistency_altered_is_refused(new: int, data: st.DataObject) ->
 def test_verify_consistency_rewritten_history_is_refused(
     entries: list[bytes], data: st.DataObject
 ) -> None:
-    """A node that altered an entry cannot prove that its new log begins with the old one."""
+    """A node that altered an entry cannot prove that its log begins with the old one."""
     old = data.draw(st.integers(1, len(entries)))
     place = data.draw(st.integers(0, old - 1))
     rewritten = [*entries[:place], entries[place] + b"!", *entries[place + 1 :]]
