@@ -7,3 +7,8 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "exchange.settings")
 
 application = get_wsgi_application()
+
+from exchange.node.readiness import check_secrets  # noqa: E402 - needs Django set up
+
+# A node without its secrets must not answer a single request.
+check_secrets()

@@ -7,3 +7,6 @@ class PartiesConfig(AppConfig):
     label = "parties"
     verbose_name = _("Parties")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from exchange.parties import signals  # noqa: F401 - its receivers register

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from typing import Any
+
+from django.conf import settings
+from django.core.management import BaseCommand
+from django.db import DatabaseError, close_old_connections
+
+from exchange.audit.sequencer import seal
+from exchange.node.readiness import check_secrets
+
+logger = logging.getLogger(__name__)
+
+
+class Command(BaseCommand):
+    help = "Seal the log's pending events and sign, for as long as it runs."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        check_secrets()
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        while not stop.is_set():
+            close_old_connections()
+            try:
+                sealed = seal()
+            except DatabaseError as error:
+                # A busy or restarting database: what is pending stays pending.
+                logger.warning("sealing failed: %s", type(error).__name__)
+                stop.wait(2)
+                continue
+            if sealed is None:
+                stop.wait(settings.BONDED_SEAL_SECONDS)

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management import BaseCommand, call_command
+
+from exchange.node.readiness import has_secret_key
+from exchange.node.secret_files import Places, make_directories, make_secrets
+
+
+class Command(BaseCommand):
+    help = "Make what a node needs: directories, secrets (mode 0600), database. Safe to repeat."
+    requires_system_checks = ()
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        places = Places(
+            home=settings.BONDED_HOME,
+            vault=settings.VAULT_DIR,
+            secrets=settings.SECRETS_DIR,
+            broker=settings.BROKER_DIR,
+            run=settings.RUN_DIR,
+            django_key=settings.SECRET_KEY_FILE,
+            keyring=settings.KEYRING_FILE,
+            signing_key=settings.LOG_SIGNING_KEY_FILE,
+        )
+        make_directories(places)
+        for name in make_secrets(places, node_name=settings.BONDED_NODE_NAME):
+            self.stdout.write(f"made the secret {name}")
+        if not has_secret_key():
+            # Made just now; the settings of this process were read before.
+            settings.SECRET_KEY = places.django_key.read_text(encoding="ascii").strip()
+        call_command("migrate", interactive=False, verbosity=0)
+        self.stdout.write("the node is set up")
