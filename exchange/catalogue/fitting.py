@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import yaml
-
+from policies.composing import compose
 from policies.document import Column, Policy, Role, Table
 from policies.errors import PolicyError
-from policies.nodes import Node, SafeNodeLoader
+from policies.nodes import Node
 
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT",
             "UINTEGER", "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL")  # fmt: skip
@@ -41,14 +40,12 @@ class ColumnUnfit(PolicyError):
 def check_fits(
     policy: Policy, text: str, *, own: str, schemas: Mapping[str, Mapping[str, str]]
 ) -> None:
-    """Raise PolicyError unless each table is in `schemas` (column name → engine type).
+    """Raise PolicyError unless each table is in `schemas` (column name: engine type).
 
     `text` is the document `policy` was read from; `own` the dataset's table, which must be
     among the policy's. A table brought by the requester is refused: this node takes none.
     """
-    document = yaml.compose(text, Loader=SafeNodeLoader)
-    assert document is not None
-    tables = Node(document, "").require("tables")
+    tables = compose(text).require("tables")
     if policy.table(own) is None:
         raise TableAbsent(
             f"the policy does not speak of the table `{own}`, which is this dataset's",
@@ -60,8 +57,8 @@ def check_fits(
         node = tables.require(table.name)
         if table.requester:
             raise TableAbsent(
-                f"`{table.name}` is to be brought by the requester; this node takes no such "
-                "tables yet",
+                f"`{table.name}` is to be brought by the requester; this node takes no "
+                "such tables yet",
                 line=node.line,
                 path=node.path,
                 hint="Leave the table out.",
@@ -69,7 +66,7 @@ def check_fits(
         if table.name not in schemas:
             known = ", ".join(f"`{name}`" for name in sorted(schemas))
             raise TableAbsent(
-                f"no profiled dataset of this organisation has the table name `{table.name}`",
+                f"no profiled dataset here has the table name `{table.name}`",
                 line=node.line,
                 path=node.path,
                 hint=f"Table names here: {known}.",

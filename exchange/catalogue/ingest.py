@@ -12,11 +12,10 @@ from django.db import transaction
 from exchange.audit.events import EventType
 from exchange.audit.services import record
 from exchange.catalogue import sandbox, vault
+from exchange.catalogue.datakeys import destroy_keys, opened
 from exchange.catalogue.models import Column, DatasetVersion, StoredFile
 from exchange.catalogue.states import VersionState
-from exchange.catalogue.uploads import destroy_keys
 from exchange.keys import services as keys
-from exchange.keys.models import DataKey
 from exchange.operations.models import Operation
 from exchange.operations.registry import Failure
 from exchange.operations.services import completing
@@ -47,12 +46,10 @@ def profile(operation: Operation) -> None:
     version = _version(operation)
     if version.state != VersionState.PROFILING:
         return
-    assert version.staged_key is not None
-    assert version.source_key is not None
     source = version.files.get(part=StoredFile.Part.SOURCE)
     job = ProfileJob(
         job_id=_job_id(operation),
-        source=SealedSource(file=_vault_file(source), key=keys.unwrap(version.source_key)),
+        source=SealedSource(file=_vault_file(source), key=opened(version.source_key)),
         format=Format(version.format),
         csv=CsvOptions(
             delimiter=version.csv_delimiter or None,
@@ -61,7 +58,7 @@ def profile(operation: Operation) -> None:
         ),
         version_id=str(version.pk),
         output=vault.new_name("versions", version.pk, "staged"),
-        output_key=keys.unwrap(version.staged_key),
+        output_key=opened(version.staged_key),
         limits=LIMITS,
     )
     outcome = sandbox.run(job, ProfileOutcome)
@@ -98,8 +95,6 @@ def partition(operation: Operation) -> None:
     version = _version(operation)
     if version.state != VersionState.PARTITIONING:
         return
-    assert version.staged_key is not None
-    assert version.data_key is not None
     dataset = version.dataset
     staged = version.files.get(part=StoredFile.Part.STAGED)
     units = tuple(version.unit_columns)
@@ -109,7 +104,7 @@ def partition(operation: Operation) -> None:
             table=dataset.table_name,
             version_id=str(version.pk),
             files=(_vault_file(staged),),
-            key=keys.unwrap(version.staged_key),
+            key=opened(version.staged_key),
         ),
         units=units,
         # One label per organisation: its tables are co-partitioned on the unit's value.
@@ -119,7 +114,7 @@ def partition(operation: Operation) -> None:
             vault.new_name("versions", version.pk, f"shard-{index}")
             for index in range(_shard_count(version.rows or 0, units))
         ),
-        output_key=keys.unwrap(version.data_key),
+        output_key=opened(version.data_key),
         limits=LIMITS,
     )
     outcome = sandbox.run(job, PartitionOutcome)
@@ -196,14 +191,14 @@ def _vault_file(file: StoredFile) -> VaultFile:
     return VaultFile(file.name, file.sha256, file.size_bytes, file.rows)
 
 
-def encrypted_table(version: DatasetVersion, *, table: str, key: bytes) -> EncryptedTable:
-    """The version's shards as a job names them."""
+def encrypted_table(version: DatasetVersion, *, table: str) -> EncryptedTable:
+    """The version's shards as a job names them, with their key: for a Job, at once."""
     shards = version.files.filter(part=StoredFile.Part.SHARD).order_by("index")
     return EncryptedTable(
         table=table,
         version_id=str(version.pk),
         files=tuple(_vault_file(file) for file in shards),
-        key=key,
+        key=opened(version.data_key),
     )
 
 
@@ -244,9 +239,3 @@ def _column(version: DatasetVersion, position: int, column: ColumnProfile) -> Co
 def _sweep(version: DatasetVersion) -> None:
     names = version.files.values_list("name", flat=True)
     vault.remove_others("versions", version.pk, tuple(names))
-
-
-def data_key_of(version: DatasetVersion) -> DataKey:
-    """The key of a ready version."""
-    assert version.data_key is not None
-    return version.data_key

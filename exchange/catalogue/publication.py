@@ -1,4 +1,4 @@
-"""What must hold before a version goes on offer, and which versions stand behind its policy."""
+"""What must hold before a version goes on offer, and which versions stand behind."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def unit_columns(table: Table) -> list[str]:
 def check_publishable(
     version: DatasetVersion, policy_version: PolicyVersion, policy: Policy
 ) -> str:
-    """Raise unless `version` may go on offer under the policy; returns its aggregate mode."""
+    """Raise unless `version` may go on offer; returns the dataset's aggregate mode."""
     dataset = version.dataset
     if version.state not in (VersionState.READY, VersionState.PUBLISHED):
         raise Conflict(
-            f"version {version.number} is {version.state}; it can be published when it is ready",
+            f"version {version.number} is {version.state}; only a ready one is published",
             code="version_not_ready",
             hint="Confirm the roles so that it is partitioned, and wait until it is ready.",
         )
@@ -62,7 +62,7 @@ def check_publishable(
             or f"the table `{dataset.table_name}`"
         )
         raise Conflict(
-            f"policy {policy_version.number} and version {version.number} disagree on {what}",
+            f"policy {policy_version.number} does not fit version {version.number}: {what}",
             code="policy_version_unfit",
             hint="Edit the policy so that it speaks of this version's columns.",
         )

@@ -1,7 +1,7 @@
 """What a reader may see of the catalogue.
 
-Whatever is on offer is there for everyone who may log in; drafts, failures and the profile's
-figures are for the provider's stewards. What may not be seen looks like what is not there.
+Whatever is on offer is there for everyone who may log in; drafts, failures and the
+profile's figures are for the provider. What may not be seen looks like what is not there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from exchange.catalogue.states import VersionState
 from exchange.errors import NotFound
 from exchange.parties.models import Organisation, User
 from exchange.parties.permissions import sees_all_evidence
-from policies import words
+from policies import templates, words
 from policies.document import Role, Table
 from sandbox.protocol import ColumnProfile
 
@@ -136,8 +136,9 @@ def offers_visible_to(user: User) -> QuerySet[Offer]:
     return found.filter(
         Q(closed_at=None)
         | Q(dataset__organisation__in=mine)
-        | Q(pk__in=_offers_of_requests(mine))
-    )
+        # Through the reverse relation: the catalogue imports no later stage.
+        | Q(requests__consumer__in=mine)
+    ).distinct()
 
 
 def offer_visible_to(user: User, offer_id: UUID | str) -> Offer:
@@ -199,8 +200,6 @@ def policy_sentences(policy_version: PolicyVersion, table: str = "") -> tuple[st
 
 def starting_policies(version: DatasetVersion) -> dict[str, str]:
     """Policy texts to start from, by template name, made from the version's profile."""
-    from policies import templates
-
     columns = tuple(
         ColumnProfile(
             name=column.name,
@@ -215,7 +214,7 @@ def starting_policies(version: DatasetVersion) -> dict[str, str]:
         )
         for column in version.columns.order_by("position")
     )
-    return templates.starting_policies(version.dataset.table_name, columns)
+    return templates.starting_policies(table=version.dataset.table_name, columns=columns)
 
 
 def _organisations(user: User) -> QuerySet[Organisation]:
@@ -263,8 +262,3 @@ def _card(
 
 
 _PUBLIC_FIELDS = ("name", "type", "roles", "description", "grid", "grain", "values_public")
-
-
-def _offers_of_requests(mine: QuerySet[Organisation]) -> QuerySet[Offer]:
-    # Upwards through the reverse relation: the catalogue imports no later stage.
-    return Offer.objects.filter(requests__consumer__in=mine).order_by().values("pk")

@@ -106,7 +106,7 @@ def register_dataset(
             f"{organisation} has a dataset with the short name `{slug}` or the table name "
             f"`{table_name}` already",
             code="dataset_name_taken",
-            hint="Choose another name, or upload a new version of the dataset that is there.",
+            hint="Choose another name, or upload a new version of that dataset.",
         ) from error
     return dataset
 
@@ -123,8 +123,8 @@ def set_policy(*, dataset: Dataset, text: str, by: User) -> PolicyVersion:
     schemas = schemas_of_organisation(dataset.organisation)
     if dataset.table_name not in schemas:
         raise Conflict(
-            "no version of this dataset has been profiled yet, so no column is known that a "
-            "policy could speak of",
+            "no version of this dataset has been profiled yet, so no column is known of "
+            "which a policy could speak",
             code="dataset_not_profiled",
             hint="Upload the data and wait for its profile.",
         )
@@ -164,13 +164,14 @@ def publish(
     attribution: str = "",
     by: User,
 ) -> Offer:
-    """The version is on offer under that policy version; the dataset's earlier offer closes.
+    """The version is on offer under that policy; the dataset's earlier offer closes.
 
     Requires state ready or published. Each further table that the policy names is pinned to
     the version on offer of the organisation's dataset of that table name. Grants on earlier
     offers keep their own version and policy version. Raises Conflict `version_not_ready`,
-    `partition_unfit`, `table_not_published`, `table_policy_differs`, `aggregate_mode_fixed`,
-    Invalid `licence_unknown`, `policy_without_rule`, `policy_of_another_dataset`.
+    `partition_unfit`, `policy_version_unfit`, `table_not_published`,
+    `table_policy_differs`, `aggregate_mode_fixed`, Invalid `licence_unknown`,
+    `policy_without_rule`, `policy_of_another_dataset`.
     """
     dataset = version.dataset
     check_can_manage_datasets(by, dataset.organisation)

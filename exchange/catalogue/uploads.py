@@ -6,21 +6,23 @@ The services here write rows; the work itself is in `exchange.catalogue.ingest`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime
 from pathlib import PurePath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from exchange.audit.events import EventType
-from exchange.audit.services import record
 from exchange.catalogue import vault
+from exchange.catalogue.datakeys import destroy_keys, opened
 from exchange.catalogue.models import Dataset, DatasetVersion, PolicyVersion, StoredFile
 from exchange.catalogue.publication import unit_columns
 from exchange.catalogue.states import VersionState
 from exchange.errors import Conflict, ExchangeError, Invalid
 from exchange.keys import services as keys
-from exchange.keys.models import KeyPurpose, KeyState
+from exchange.keys.models import KeyPurpose
 from exchange.operations.services import enqueue
 from exchange.parties.models import User
 from exchange.parties.permissions import check_can_manage_datasets
@@ -90,7 +92,7 @@ def retry_version(
     check_can_manage_datasets(by, version.dataset.organisation)
     if version.state != VersionState.FAILED:
         raise Conflict(
-            f"version {version.number} is {version.state}; only a failed one is tried again",
+            f"version {version.number} is {version.state}; only a failed one can retry",
             code="version_not_failed",
         )
     profiled = version.failed_stage == VersionState.PARTITIONING
@@ -101,7 +103,12 @@ def retry_version(
             code="upload_gone",
             hint="Upload the file again.",
         )
-    cleared = {"failed_stage": "", "error_code": "", "error_message": "", "error_hint": ""}
+    cleared: dict[str, Any] = {
+        "failed_stage": "",
+        "error_code": "",
+        "error_message": "",
+        "error_hint": "",
+    }
     changes = {**cleared, "error_line": None, "error_column": ""}
     purpose = KeyPurpose.VERSION if profiled else KeyPurpose.STAGED
     try:
@@ -165,9 +172,9 @@ def _begin(
     dataset: Dataset,
     *,
     filename: str,
-    format: Format,
+    format: Format,  # noqa: A002 - the protocol's word
     csv: CsvOptions,
-    by: User,  # noqa: A002
+    by: User,
 ) -> DatasetVersion:
     with transaction.atomic():
         Dataset.objects.select_for_update().get(pk=dataset.pk)
@@ -195,11 +202,10 @@ def _begin(
 def _take_in(
     version: DatasetVersion, stream: BinaryIO | Iterable[bytes], *, by: User
 ) -> None:
-    assert version.source_key is not None
     sealed = vault.seal(
         vault.chunks_of(stream),
         name=vault.new_name("versions", version.pk, "source"),
-        key=keys.unwrap(version.source_key),
+        key=opened(version.source_key),
         limit_bytes=settings.BONDED_UPLOAD_BYTES,
     )
     if not sealed.content_bytes:
@@ -218,8 +224,7 @@ def _take_in(
                 size_bytes=sealed.file.size_bytes,
             )
             version.content_sha256 = sealed.content_sha256
-            earlier = _twin(version)
-            if earlier is not None:
+            if _twin(version) is not None:
                 raise _duplicate(version)
             advance(
                 version,
@@ -261,6 +266,8 @@ def _duplicate(version: DatasetVersion) -> Conflict:
 
 
 def _give_up(version: DatasetVersion, error: ExchangeError, *, by: User) -> None:
+    # What was set in memory inside the transaction that rolled back does not hold.
+    version.refresh_from_db()
     with transaction.atomic():
         advance(
             version,
@@ -281,17 +288,25 @@ def _give_up(version: DatasetVersion, error: ExchangeError, *, by: User) -> None
     vault.remove_others("versions", version.pk, ())
 
 
-def destroy_keys(*data_keys: keys.DataKey | None, by: User) -> None:
-    """None of these keys opens anything any more; one destroyed earlier is no error."""
-    for data_key in data_keys:
-        if data_key is None:
-            continue
-        data_key.refresh_from_db()
-        if data_key.state == KeyState.ACTIVE:
-            keys.destroy(data_key, by=by)
+def give_up_stale(*, before: datetime) -> int:
+    """Uploads begun before then that never ended stand failed; how many that were."""
+    interrupted = Invalid(
+        "the upload stopped before its end",
+        code="upload_interrupted",
+        hint="Send the file again.",
+    )
+    stale = DatasetVersion.objects.filter(
+        state=VersionState.UPLOADING, created_at__lt=before
+    )
+    given_up = 0
+    for version in stale.select_related("dataset__organisation", "created_by"):
+        with suppress(Conflict):
+            _give_up(version, interrupted, by=version.created_by)
+            given_up += 1
+    return given_up
 
 
-def _csv_fields(csv: CsvOptions) -> dict[str, object]:
+def _csv_fields(csv: CsvOptions) -> dict[str, Any]:
     return {
         "csv_delimiter": csv.delimiter or "",
         "csv_encoding": csv.encoding or "",

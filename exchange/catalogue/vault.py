@@ -64,14 +64,8 @@ def seal(
         with os.fdopen(descriptor, "wb") as file:
             with SealWriter(file, key, name) as writer:
                 for chunk in chunks:
-                    if limit_bytes is not None and writer.size + len(chunk) > limit_bytes:
-                        raise Invalid(
-                            f"the upload has more than {limit_bytes} bytes, the most that "
-                            "this node takes at once",
-                            code="upload_too_large",
-                            hint="Split it by period or site and upload several datasets, "
-                            "or compress it as Parquet.",
-                        )
+                    if limit_bytes is not None:
+                        _check_size(writer.size + len(chunk), limit_bytes)
                     writer.write(chunk)
             file.flush()
             os.fsync(file.fileno())
@@ -87,6 +81,17 @@ def seal(
         content_sha256=writer.sha256,
         content_bytes=writer.size,
     )
+
+
+def _check_size(size_bytes: int, limit_bytes: int) -> None:
+    if size_bytes > limit_bytes:
+        raise Invalid(
+            f"the upload has more than {limit_bytes} bytes, the most that this node takes "
+            "at once",
+            code="upload_too_large",
+            hint="Split it by period or site and upload several datasets, or compress it "
+            "as Parquet.",
+        )
 
 
 def open_sealed(name: str, key: bytes) -> tuple[BinaryIO, SealReader]:

@@ -18,6 +18,12 @@ from exchange.queries.states import (
 )
 
 
+class QueryQuerySet(models.QuerySet["Query"]):
+    def live(self) -> QueryQuerySet:
+        """Queries that stand for their fingerprint: decided for, and not shredded."""
+        return self.filter(state__in=LIVE_STATES).exclude(fingerprint="")
+
+
 class Query(models.Model):
     """One submission under a grant: SQL for aggregates, or the delivery of a subset."""
 
@@ -50,11 +56,16 @@ class Query(models.Model):
     same_as = models.ForeignKey(
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="repeats"
     )
+    result_key = models.ForeignKey(
+        "keys.DataKey", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
     run_started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     error_code = models.CharField(max_length=64, blank=True)
     error_message = models.TextField(blank=True)
     error_hint = models.TextField(blank=True)
+
+    objects = QueryQuerySet.as_manager()
 
     class Meta:
         ordering = ("-submitted_at", "id")

@@ -1,40 +1,102 @@
-"""What leaves: opening a held release, handing out its bytes, shredding it."""
+"""What leaves: opening a held release, handing out its bytes, shredding it.
+
+Record, then release: the event that states a result's digest is under a signed checkpoint
+before anyone can fetch the bytes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from exchange.parties.models import User
-    from exchange.queries.models import Release
+from django.db import transaction
+from django.utils import timezone
+
+from exchange.audit.actors import NODE, Actor
+from exchange.audit.events import EventType
+from exchange.audit.models import AuditEvent
+from exchange.audit.selectors import covering
+from exchange.audit.services import record
+from exchange.catalogue import vault
+from exchange.catalogue.datakeys import destroy_keys
+from exchange.errors import Conflict, NotFound
+from exchange.keys import services as keys
+from exchange.parties.models import User
+from exchange.parties.permissions import check_can_submit_queries
+from exchange.queries.models import Release
+from exchange.queries.moves import move
+from exchange.queries.states import QueryState, ReleaseState
+from exchange.transitions import advance
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The clear bytes of a release, unsealed while they are read."""
+    """The clear bytes of a release, unsealed while they are read; nothing stays open."""
 
     filename: str
     media_type: str
     sha256: str
     size_bytes: int
+    _stored_name: str
+    _key: bytes = field(repr=False)
 
     def read_range(self, start: int, end: int) -> bytes:
-        """Bytes start..end-1 of the content."""
-        raise NotImplementedError
+        """Bytes start..end-1 of the content; requires 0 <= start <= end <= size_bytes."""
+        file, reader = vault.open_sealed(self._stored_name, self._key)
+        with file:
+            return reader.read_range(start, end)
 
     def __iter__(self) -> Iterator[bytes]:
-        raise NotImplementedError
+        file, reader = vault.open_sealed(self._stored_name, self._key)
+        with file:
+            yield from reader
 
 
 def open_release(*, release: Release) -> Release:
     """A held release is available once a signed checkpoint covers its record.
 
-    Nothing changes while none does; already available: nothing changes.
+    Nothing changes while none does, nor once it is available or shredded.
     """
-    raise NotImplementedError
+    release.refresh_from_db()
+    if release.state != ReleaseState.HELD:
+        return release
+    event = AuditEvent.objects.get(event_id=release.event_id)
+    if covering(event) is None:
+        return release
+    query = release.query
+    with transaction.atomic():
+        advance(
+            release,
+            to=ReleaseState.AVAILABLE,
+            by=NODE,
+            event=EventType.RELEASE_AVAILABLE,
+            case_id=query.case_id,
+            changes={"available_at": timezone.now()},
+            organisation=query.grant.provider.slug,
+            result_sha256=release.content_sha256,
+        )
+        move(query, to=QueryState.RELEASED, by=NODE)
+    return release
+
+
+def open_covered() -> int:
+    """Every held release whose record is covered is available; how many that were."""
+    opened = 0
+    for release in Release.objects.filter(state=ReleaseState.HELD):
+        # Another process may be opening the same one.
+        with suppress(Conflict):
+            opened += open_release(release=release).state == ReleaseState.AVAILABLE
+    return opened
+
+
+def on_held(event: AuditEvent) -> None:
+    """News from the sequencer: the record of a held release is covered now."""
+    release = Release.objects.filter(event_id=event.event_id).first()
+    if release is not None:
+        with suppress(Conflict):
+            open_release(release=release)
 
 
 def release_content(*, release: Release, by: User) -> Content:
@@ -42,14 +104,78 @@ def release_content(*, release: Release, by: User) -> Content:
 
     Conflict `release_held` before a checkpoint covers it; NotFound `release_shredded`.
     """
-    raise NotImplementedError
+    grant = release.query.grant
+    check_can_submit_queries(by, grant.consumer)
+    release = open_release(release=release)
+    if release.state == ReleaseState.HELD:
+        raise Conflict(
+            "the result is held until a signed checkpoint covers its record",
+            code="release_held",
+            hint="Ask again in a second or two.",
+        )
+    if release.state == ReleaseState.SHREDDED:
+        raise NotFound(
+            "the result was shredded; its record and digest remain",
+            code="release_shredded",
+            hint="Submit the query again.",
+        )
+    key = keys.unwrap(release.data_key)
+    # Opened once before it is recorded: a file that is lost or altered is not a download.
+    file, _reader = vault.open_sealed(release.stored_name, key)
+    file.close()
+    with transaction.atomic():
+        record(
+            type=EventType.RELEASE_DOWNLOADED,
+            actor=by,
+            subject=release,
+            case_id=release.query.case_id,
+            organisation=grant.provider.slug,
+            result_sha256=release.content_sha256,
+            bytes=release.content_bytes,
+        )
+    return Content(
+        filename=release.filename,
+        media_type=release.media_type,
+        sha256=release.content_sha256,
+        size_bytes=release.content_bytes,
+        _stored_name=release.stored_name,
+        _key=key,
+    )
 
 
 def shred_release(*, release: Release, by: User) -> Release:
     """The result's key is destroyed and its file gone; its record and digest stay."""
-    raise NotImplementedError
+    check_can_submit_queries(by, release.query.grant.consumer)
+    return _shred(release, by=by)
 
 
 def shred_expired(*, now: datetime) -> int:
     """Every release past its retention is shredded; how many comes back."""
-    raise NotImplementedError
+    shredded = 0
+    expired = Release.objects.filter(shred_after__lte=now).exclude(
+        state=ReleaseState.SHREDDED
+    )
+    for release in expired:
+        with suppress(Conflict):
+            _shred(release, by=NODE)
+            shredded += 1
+    return shredded
+
+
+def _shred(release: Release, *, by: Actor) -> Release:
+    query, name = release.query, release.stored_name
+    with transaction.atomic():
+        advance(
+            release,
+            to=ReleaseState.SHREDDED,
+            by=by,
+            event=EventType.RELEASE_SHREDDED,
+            case_id=query.case_id,
+            changes={"shredded_at": timezone.now(), "stored_name": ""},
+            organisation=query.grant.provider.slug,
+            result_sha256=release.content_sha256,
+        )
+        move(query, to=QueryState.SHREDDED, by=by)
+        destroy_keys(release.data_key, by=by)
+        transaction.on_commit(lambda: vault.remove(name))
+    return release

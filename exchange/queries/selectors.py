@@ -2,53 +2,99 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from uuid import UUID
 
-if TYPE_CHECKING:
-    from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
-    from exchange.agreements.models import Grant
-    from exchange.parties.models import User
-    from exchange.queries.models import Query, Release
-    from ledger.receipt import Receipt
+from exchange.agreements.models import Grant
+from exchange.agreements.selectors import reviewed_by
+from exchange.audit import selectors as audit
+from exchange.audit.models import AuditEvent
+from exchange.catalogue.selectors import one_of
+from exchange.parties.models import Organisation, User
+from exchange.parties.permissions import sees_all_evidence
+from exchange.queries import analysis
+from exchange.queries.models import Query, Release
+from exchange.queries.states import QueryState
+from ledger.receipt import Receipt
 
 
 def queries_visible_to(user: User) -> QuerySet[Query]:
     """Queries under grants of the reader's organisations; all for a regulator."""
-    raise NotImplementedError
+    found = Query.objects.select_related(
+        "grant__offer__dataset__organisation",
+        "grant__version",
+        "grant__policy_version",
+        "grant__provider",
+        "grant__consumer",
+        "submitted_by",
+        "release",
+        "same_as__release",
+    ).prefetch_related("reviews__reviewer")
+    if sees_all_evidence(user):
+        return found
+    mine = _organisations(user)
+    return found.filter(Q(grant__consumer__in=mine) | Q(grant__provider__in=mine))
 
 
 def query_visible_to(user: User, query_id: UUID | str) -> Query:
     """That query, or NotFound."""
-    raise NotImplementedError
+    return one_of(queries_visible_to(user), query_id)
 
 
 def queries_to_review(user: User) -> QuerySet[Query]:
     """Queries in review on which this user may still give a word: the inbox."""
-    raise NotImplementedError
+    return (
+        queries_visible_to(user)
+        .filter(
+            state=QueryState.IN_REVIEW, same_as=None, grant__provider__in=reviewed_by(user)
+        )
+        .exclude(grant__consumer__in=_organisations(user))
+        .exclude(submitted_by=user)
+        .exclude(reviews__reviewer=user)
+    )
 
 
 def releases_visible_to(user: User) -> QuerySet[Release]:
     """Releases under grants of the reader's organisations; all for a regulator."""
-    raise NotImplementedError
+    found = Release.objects.select_related(
+        "query__grant__offer__dataset__organisation",
+        "query__grant__version",
+        "query__grant__policy_version",
+        "query__grant__provider",
+        "query__grant__consumer",
+        "query__submitted_by",
+        "data_key",
+    )
+    if sees_all_evidence(user):
+        return found
+    mine = _organisations(user)
+    return found.filter(
+        Q(query__grant__consumer__in=mine) | Q(query__grant__provider__in=mine)
+    )
 
 
 def release_visible_to(user: User, release_id: UUID | str) -> Release:
     """That release, or NotFound."""
-    raise NotImplementedError
+    return one_of(releases_visible_to(user), release_id)
 
 
 def answer_of(query: Query) -> Release | None:
     """The release that answers the query: its own, or that of the query it repeats."""
-    raise NotImplementedError
+    asked = query.same_as or query
+    return Release.objects.filter(query=asked).first()
 
 
 def receipt_of(release: Release) -> Receipt | None:
-    """The inclusion receipt of its release:held record; None until a checkpoint covers it."""
-    raise NotImplementedError
+    """The receipt of its release:held record; None until a checkpoint covers that."""
+    event = AuditEvent.objects.filter(event_id=release.event_id).first()
+    return audit.receipt(event) if event is not None else None
 
 
 def runs_left_today(grant: Grant) -> int | None:
     """Runs that the rule's daily cap still allows; None where it has no cap."""
-    raise NotImplementedError
+    return analysis.runs_left(grant)
+
+
+def _organisations(user: User) -> QuerySet[Organisation]:
+    return Organisation.objects.filter(memberships__user=user).order_by()

@@ -24,15 +24,18 @@ S = QueryState
 
 QUERY_MOVES: dict[str, frozenset[str]] = {
     S.DRAFTED: frozenset({S.ANALYSING}),
-    S.ANALYSING: frozenset({S.REFUSED, S.IN_REVIEW, S.APPROVED, S.FAILED}),
+    # Straight to a later state only as the repeat of an earlier query that stands there.
+    S.ANALYSING: frozenset(
+        {S.REFUSED, S.IN_REVIEW, S.APPROVED, S.FAILED, S.RUNNING, S.HELD, S.RELEASED}
+    ),
     S.REFUSED: frozenset(),
-    S.IN_REVIEW: frozenset({S.APPROVED, S.REFUSED}),
+    S.IN_REVIEW: frozenset({S.APPROVED, S.REFUSED, S.FAILED}),
     S.APPROVED: frozenset({S.RUNNING, S.REFUSED, S.FAILED}),
     # Back to refused: the worker analyses again, and its word is the last.
     S.RUNNING: frozenset({S.HELD, S.REFUSED, S.FAILED}),
     S.HELD: frozenset({S.RELEASED, S.SHREDDED}),
     S.RELEASED: frozenset({S.SHREDDED}),
-    S.FAILED: frozenset({S.ANALYSING, S.APPROVED}),
+    S.FAILED: frozenset({S.ANALYSING}),
     S.SHREDDED: frozenset(),
 }
 

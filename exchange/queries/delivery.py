@@ -1,0 +1,165 @@
+"""One run in the sandbox, from job to sealed file: aggregates or a labelled subset.
+
+The answer lies sealed in the vault under the query's own key before any row says so; if the
+transaction that would say so does not commit, the file is removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from exchange.agreements.models import Grant
+from exchange.agreements.states import RuleKind
+from exchange.catalogue import sandbox, vault
+from exchange.catalogue.datakeys import opened
+from exchange.catalogue.ingest import encrypted_table
+from exchange.catalogue.selectors import schema_of
+from exchange.keys import services as keys
+from exchange.queries import results
+from exchange.queries.history import History, read_history
+from exchange.queries.models import Query
+from exchange.queries.subjects import encrypted_tables, protected_datasets, schemas_of
+from policies.shape_codec import shape_from_json
+from sandbox.protocol import (
+    ExecuteJob,
+    ExecuteOutcome,
+    Limits,
+    Metering,
+    SubsetJob,
+    SubsetOutcome,
+    TableSchema,
+)
+
+LIMITS = Limits(deadline_seconds=120.0)
+PARQUET = "application/vnd.apache.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What a run made: a sealed file, and what is said of it."""
+
+    stored_name: str
+    filename: str
+    media_type: str
+    content_sha256: str
+    content_bytes: int
+    rows: int
+    columns: tuple[tuple[str, str], ...]
+    suppressed: int = 0
+    partial: bool = False
+    executed_sql: str = ""
+    report: tuple[tuple[str, int], ...] = ()
+    metering: Metering = field(default_factory=Metering)
+    history: History | None = None  # what the run was controlled against
+    history_text: str = ""
+
+
+def deliver(query: Query, *, job_id: str) -> Delivered:
+    """Run the query in the sandbox; its answer lies sealed in the vault afterwards."""
+    if query.grant.kind == RuleKind.SUBSET:
+        return _subset(query, job_id)
+    return _aggregate(query, job_id)
+
+
+def digest_of(content: bytes) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _aggregate(query: Query, job_id: str) -> Delivered:
+    grant = query.grant
+    used = shape_from_json(query.shape).tables
+    history = read_history(protected_datasets(grant, used))
+    outcome = sandbox.run(
+        ExecuteJob(
+            job_id=job_id,
+            sql=query.sql,
+            purpose=query.purpose,
+            policy=grant.policy_version.canonical,
+            tables=encrypted_tables(grant, used),
+            schemas=schemas_of(grant),
+            fingerprint=query.fingerprint,
+            history=history.texts,
+            limits=LIMITS,
+        ),
+        ExecuteOutcome,
+    )
+    content = results.encode_result(
+        outcome,
+        dataset_version=str(grant.version_id),
+        policy_digest=grant.policy_version.digest,
+    )
+    sealed = vault.seal(
+        [content],
+        name=vault.new_name("results", query.pk, "result"),
+        key=opened(query.result_key),
+    )
+    return Delivered(
+        stored_name=sealed.file.name,
+        filename=f"{grant.offer.dataset.slug}-{str(query.pk)[:8]}.json",
+        media_type=results.MEDIA_TYPE,
+        content_sha256=sealed.content_sha256,
+        content_bytes=sealed.content_bytes,
+        rows=len(outcome.rows),
+        columns=outcome.columns,
+        suppressed=outcome.suppressed,
+        partial=outcome.partial,
+        executed_sql=outcome.executed_sql,
+        report=outcome.report,
+        metering=outcome.metering,
+        history=history,
+        history_text=outcome.history,
+    )
+
+
+def _subset(query: Query, job_id: str) -> Delivered:
+    grant = query.grant
+    rule = grant.policy_version.policy.subset_rules[grant.rule_index]
+    version, dataset = grant.version, grant.version.dataset
+    output = vault.new_name("results", query.pk, "package")
+    outcome = sandbox.run(
+        SubsetJob(
+            job_id=job_id,
+            policy=grant.policy_version.canonical,
+            rule_index=grant.rule_index,
+            columns=tuple(query.columns),
+            table=encrypted_table(version, table=dataset.table_name),
+            schema=TableSchema(dataset.table_name, tuple(schema_of(version).items())),
+            max_rows=rule.max_rows,
+            metadata=_metadata(grant, query),
+            output=output,
+            output_key=opened(query.result_key),
+            # One pseudonym per recipient and dataset: two recipients cannot join theirs.
+            pseudonym_key=keys.derive(
+                grant.provider, f"pseudonyms/1/{dataset.pk}/{grant.consumer.public_id}"
+            ),
+            limits=LIMITS,
+        ),
+        SubsetOutcome,
+    )
+    return Delivered(
+        stored_name=outcome.package.name,
+        filename=f"{dataset.slug}-{version.number}-{str(query.pk)[:8]}.parquet",
+        media_type=PARQUET,
+        content_sha256=outcome.content_sha256,
+        content_bytes=outcome.content_bytes,
+        rows=outcome.rows,
+        columns=outcome.columns,
+        metering=outcome.metering,
+    )
+
+
+def _metadata(grant: Grant, query: Query) -> tuple[tuple[str, str], ...]:
+    return (
+        ("bonded.attribution", grant.offer.attribution),
+        ("bonded.dataset", grant.offer.dataset.title),
+        ("bonded.dataset_version", str(grant.version_id)),
+        ("bonded.grant", str(grant.pk)),
+        ("bonded.licence", grant.request.accepted_licence),
+        ("bonded.policy_digest", grant.policy_version.digest),
+        ("bonded.purpose", grant.purpose),
+        ("bonded.query", str(query.pk)),
+        ("bonded.recipient", grant.consumer.slug),
+        ("bonded.terms", grant.offer.terms),
+    )

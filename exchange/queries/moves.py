@@ -1,0 +1,55 @@
+"""Moves of a query, and of those that repeat it: they have one answer and one fate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from exchange.audit.actors import Actor
+from exchange.audit.events import EventType
+from exchange.audit.services import record
+from exchange.queries.models import Query
+from exchange.queries.states import QueryState
+from exchange.transitions import advance
+
+_SHARED = ("error_code", "error_message", "error_hint", "reasons", "finished_at")
+
+
+def move(
+    query: Query,
+    *,
+    to: QueryState,
+    by: Actor,
+    event: EventType | None = None,
+    changes: Mapping[str, Any] | None = None,
+    **payload: Any,
+) -> Query:
+    """The query and its repeats are in state `to`, in the caller's transaction.
+
+    The event, if any, belongs to the query's case and its provider's log.
+    """
+    changes = dict(changes or {})
+    advance(query, to=to, by=by, changes=changes)
+    shared = {name: value for name, value in changes.items() if name in _SHARED}
+    Query.objects.filter(same_as=query).update(state=to, **shared)
+    if event is not None:
+        record_of(query, type=event, by=by, **payload)
+    return query
+
+
+def record_of(
+    query: Query,
+    *,
+    type: EventType,  # noqa: A002 - the field's word
+    by: Actor,
+    **payload: Any,
+) -> None:
+    """An event about the query stands in its case file."""
+    record(
+        type=type,
+        actor=by,
+        subject=query,
+        case_id=query.case_id,
+        organisation=query.grant.provider.slug,
+        **payload,
+    )

@@ -1,0 +1,272 @@
+"""The work behind a query: have it analysed and decided; have it run, and hold what came.
+
+Handlers are safe to run twice: only the attempt that holds the operation's lease moves the
+query (`completing`), and the result, its history, its record and its state are one
+transaction. No sandbox call is made inside one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from exchange.agreements.models import Grant
+from exchange.agreements.states import RuleKind
+from exchange.audit.events import EventType
+from exchange.audit.services import record
+from exchange.catalogue import vault
+from exchange.catalogue.datakeys import destroy_keys
+from exchange.errors import Refused
+from exchange.keys import services as keys
+from exchange.keys.models import KeyPurpose
+from exchange.operations.models import Operation
+from exchange.operations.registry import Failure
+from exchange.operations.services import completing, enqueue
+from exchange.queries import analysis, delivery
+from exchange.queries.delivery import Delivered
+from exchange.queries.history import HistoryMoved, append_history
+from exchange.queries.models import Query, Release
+from exchange.queries.moves import move, record_of
+from exchange.queries.services import RUN, refuse
+from exchange.queries.states import QueryState, Verdict
+from exchange.queries.subjects import check_usable
+from sandbox.errors import QueryRejected
+
+LEASE_SECONDS = delivery.LIMITS.deadline_seconds + 120
+# A run that met another's release is controlled again, against the longer history.
+ROUNDS = 5
+_MAX_SQL_IN_RECORD = 24 * 1024
+
+
+def analyse(operation: Operation) -> None:
+    """The operation's query is refused, in review, approved, or an earlier one's repeat."""
+    query = _query(operation)
+    if query.state != QueryState.ANALYSING:
+        return
+    grant = query.grant
+    check_usable(grant, timezone.now())
+    if grant.kind == RuleKind.SUBSET:
+        found = analysis.judge_subset(grant, query.columns)
+    else:
+        found = analysis.judge(
+            grant, sql=query.sql, purpose=query.purpose, job_id=_job_id(operation)
+        )
+    with completing(operation):
+        # The cap is counted and used up under one lock.
+        Grant.objects.select_for_update().get(pk=grant.pk)
+        _settle(query, found)
+
+
+def _settle(query: Query, found: analysis.Judgement) -> None:
+    earlier = None
+    if found.verdict != Verdict.REFUSE:
+        earlier = (
+            Query.objects.live()
+            .filter(grant=query.grant, fingerprint=found.fingerprint, same_as=None)
+            .exclude(pk=query.pk)
+            .first()
+        )
+        if earlier is None and analysis.runs_left(query.grant) == 0:
+            found = found.refused(analysis.cap_reached(query.grant))
+    facts: dict[str, Any] = {
+        "verdict": found.verdict,
+        "reasons": list(found.reasons),
+        "shape": found.shape_json,
+        "executed_sql": found.executed_sql,
+        "fingerprint": found.fingerprint,
+        "analysed_at": timezone.now(),
+        "same_as": earlier,
+    }
+    by = query.submitted_by
+    Query.objects.filter(pk=query.pk).update(**facts)
+    for name, value in facts.items():
+        setattr(query, name, value)
+    record_of(
+        query,
+        type=EventType.QUERY_ANALYSED,
+        by=by,
+        fingerprint=found.fingerprint,
+        verdict=str(found.verdict),
+        policy_digest=query.grant.policy_version.digest,
+        **({"same_as": str(earlier.pk)} if earlier is not None else {}),
+    )
+    if found.verdict == Verdict.REFUSE:
+        refuse(query, found.reasons, by=by)
+    elif earlier is not None:
+        move(query, to=QueryState(earlier.state), by=by)
+    elif found.verdict == Verdict.REVIEW:
+        move(query, to=QueryState.IN_REVIEW, by=by)
+    else:
+        move(query, to=QueryState.APPROVED, by=by)
+        enqueue(RUN, query.pk)
+
+
+def run(operation: Operation) -> None:
+    """The operation's query has an answer, held with its record; or nothing changed."""
+    query = _query(operation)
+    if query.state not in (QueryState.APPROVED, QueryState.RUNNING):
+        return
+    check_usable(query.grant, timezone.now())
+    _start(query, operation)
+    for round_left in reversed(range(ROUNDS)):
+        delivered = delivery.deliver(query, job_id=_job_id(operation))
+        try:
+            with completing(operation):
+                # A revocation or withdrawal during the run stops what it made.
+                check_usable(query.grant, timezone.now())
+                _hold(query, delivered)
+        except HistoryMoved:
+            vault.remove(delivered.stored_name)
+            if not round_left:
+                raise
+            continue
+        except BaseException:
+            vault.remove(delivered.stored_name)
+            raise
+        return
+
+
+def _start(query: Query, operation: Operation) -> None:
+    with transaction.atomic():
+        if query.state == QueryState.APPROVED:
+            package = query.grant.kind == RuleKind.SUBSET
+            key = keys.issue_data_key(
+                organisation=query.grant.provider,
+                purpose=KeyPurpose.PACKAGE if package else KeyPurpose.RESULT,
+                subject=query,
+                by=query.submitted_by,
+            )
+            move(
+                query,
+                to=QueryState.RUNNING,
+                by=query.submitted_by,
+                changes={"result_key": key, "run_started_at": timezone.now()},
+            )
+        record_of(
+            query,
+            type=EventType.RUN_STARTED,
+            by=query.submitted_by,
+            fingerprint=query.fingerprint,
+            dataset_version=str(query.grant.version_id),
+            policy_digest=query.grant.policy_version.digest,
+            attempt=operation.attempt,
+        )
+
+
+def _hold(query: Query, delivered: Delivered) -> None:
+    grant, now = query.grant, timezone.now()
+    release = Release(
+        query=query,
+        media_type=delivered.media_type,
+        filename=delivered.filename,
+        content_sha256=delivered.content_sha256,
+        content_bytes=delivered.content_bytes,
+        stored_name=delivered.stored_name,
+        data_key=query.result_key,
+        rows=delivered.rows,
+        columns=[list(column) for column in delivered.columns],
+        suppressed=delivered.suppressed,
+        partial=delivered.partial,
+        report=[list(line) for line in delivered.report],
+        metering=dataclasses.asdict(delivered.metering),
+        shred_after=now + timedelta(days=settings.BONDED_RETENTION_DAYS),
+    )
+    record_of(
+        query,
+        type=EventType.RUN_FINISHED,
+        by=query.submitted_by,
+        fingerprint=query.fingerprint,
+        rows=delivered.rows,
+        suppressed=delivered.suppressed,
+        **_executed(delivered.executed_sql),
+    )
+    event = record(
+        type=EventType.RELEASE_HELD,
+        actor=query.submitted_by,
+        subject=release,
+        case_id=query.case_id,
+        organisation=grant.provider.slug,
+        result_sha256=delivered.content_sha256,
+        bytes=delivered.content_bytes,
+        rows=delivered.rows,
+        suppressed=delivered.suppressed,
+        partial=delivered.partial,
+        query=str(query.pk),
+        grant=str(grant.pk),
+        purpose=query.purpose,
+        legal_basis=grant.request.legal_basis,
+        consumer=grant.consumer.slug,
+        dataset_version=str(grant.version_id),
+        policy_digest=grant.policy_version.digest,
+        licence=grant.request.accepted_licence,
+        fingerprint=query.fingerprint,
+        reviewers=[
+            str(review.reviewer.public_id)
+            for review in query.reviews.select_related("reviewer").filter(approves=True)
+        ],
+    )
+    release.event_id = event.event_id
+    release.save(force_insert=True)
+    if delivered.history is not None:
+        append_history(delivered.history, release, delivered.history_text)
+    move(query, to=QueryState.HELD, by=query.submitted_by, changes={"finished_at": now})
+
+
+def failed(operation: Operation, error: Failure) -> None:
+    """The operation's query is refused or failed, saying why; its key is destroyed."""
+    query = _query(operation)
+    under_way = (QueryState.ANALYSING, QueryState.APPROVED, QueryState.RUNNING)
+    if query.state not in under_way:
+        return
+    with transaction.atomic():
+        if isinstance(error, QueryRejected):
+            refuse(query, analysis.reasons_of(error), by=query.submitted_by)
+        elif isinstance(error, Refused):
+            reason = analysis.make_reason(error.code, error.message, error.hint)
+            refuse(query, (reason,), by=query.submitted_by)
+        else:
+            move(
+                query,
+                to=QueryState.FAILED,
+                by=query.submitted_by,
+                event=EventType.RUN_FAILED,
+                changes={
+                    "error_code": error.code,
+                    "error_message": error.message,
+                    "error_hint": error.hint,
+                    "finished_at": timezone.now(),
+                },
+                code=error.code,
+                stage=operation.kind,
+            )
+        destroy_keys(query.result_key, by=query.submitted_by)
+        transaction.on_commit(lambda: vault.remove_others("results", query.pk, ()))
+
+
+def _query(operation: Operation) -> Query:
+    return Query.objects.select_related(
+        "grant__offer__dataset__organisation",
+        "grant__version__dataset__organisation",
+        "grant__policy_version",
+        "grant__provider",
+        "grant__consumer",
+        "grant__request",
+        "submitted_by",
+        "result_key",
+    ).get(pk=operation.target_id)
+
+
+def _job_id(operation: Operation) -> str:
+    return f"{operation.public_id}-{operation.attempt}"
+
+
+def _executed(sql: str) -> dict[str, Any]:
+    # An entry has at most 65,535 bytes; a longer text goes in as its digest.
+    if len(sql.encode()) <= _MAX_SQL_IN_RECORD:
+        return {"executed_sql": sql}
+    return {"executed_sql_sha256": delivery.digest_of(sql.encode())}

@@ -1,0 +1,85 @@
+"""What a grant lets a query stand on: versions and schemas; and whether it still may."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from exchange.agreements.models import Grant
+from exchange.catalogue.ingest import encrypted_table
+from exchange.catalogue.models import Dataset, DatasetVersion
+from exchange.catalogue.selectors import schema_of
+from exchange.catalogue.states import VersionState
+from exchange.errors import Refused
+from sandbox.protocol import EncryptedTable, TableSchema
+
+
+def versions_of(grant: Grant) -> dict[str, DatasetVersion]:
+    """By table name, the version that the grant's offer pinned."""
+    tables = grant.offer.tables.select_related("version__dataset__organisation")
+    return {table.table_name: table.version for table in tables}
+
+
+def check_usable(grant: Grant, now: datetime) -> None:
+    """Raise Refused unless the grant may be used now, on versions that all stand.
+
+    Reads the rows anew: a revocation between submission and release must count. Codes:
+    `grant_revoked`, `grant_expired`, `grant_not_started`, `version_withdrawn`.
+    """
+    current = Grant.objects.get(pk=grant.pk)
+    faults = (
+        (
+            current.revoked_at is not None,
+            "grant_revoked",
+            "the provider revoked this grant",
+            "Ask the provider, or request access anew.",
+        ),
+        (
+            now >= current.ends_at,
+            "grant_expired",
+            f"this grant ended at {current.ends_at.isoformat(timespec='seconds')}",
+            "Request access anew.",
+        ),
+        (
+            now < current.starts_at,
+            "grant_not_started",
+            f"this grant begins at {current.starts_at.isoformat(timespec='seconds')}",
+            "Wait until then.",
+        ),
+        (
+            any(v.state != VersionState.PUBLISHED for v in versions_of(grant).values()),
+            "version_withdrawn",
+            "a dataset version that this grant stands on was withdrawn",
+            "Look the dataset up for a newer version and request access to it.",
+        ),
+    )
+    for holds, code, message, hint in faults:
+        if holds:
+            raise Refused(message, code=code, hint=hint)
+
+
+def schemas_of(grant: Grant) -> tuple[TableSchema, ...]:
+    """The schema of every table that the policy names, by table name."""
+    return tuple(
+        TableSchema(name, tuple(schema_of(version).items()))
+        for name, version in sorted(versions_of(grant).items())
+    )
+
+
+def encrypted_tables(grant: Grant, used: tuple[str, ...]) -> tuple[EncryptedTable, ...]:
+    """The tables a query uses, with their keys unwrapped: only for a Job, at once."""
+    return tuple(
+        encrypted_table(version, table=name)
+        for name, version in sorted(versions_of(grant).items())
+        if name in used
+    )
+
+
+def protected_datasets(grant: Grant, used: tuple[str, ...]) -> list[Dataset]:
+    """The datasets of which a query over these tables tells something, in fixed order."""
+    policy = grant.policy_version.policy
+    found = []
+    for name, version in sorted(versions_of(grant).items()):
+        table = policy.table(name)
+        if name in used and (table is None or table.is_protected):
+            found.append(version.dataset)
+    return found
