@@ -1,6 +1,8 @@
-"""What must hold among the parts of a policy, and against the operator's floor."""
+"""What must hold among the parts of a policy, whatever data it will meet."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from policies.document import (
     AggregateRule,
@@ -24,6 +26,7 @@ _ALONE = (Role.HIDDEN, Role.UNIT_KEY, Role.ROW_KEY)
 
 def check_policy(policy: Policy, root: Node) -> None:
     """Raise Contradiction, with its line, unless every part fits the others."""
+    _check_names([table.name for table in policy.tables], (root, "tables"))
     for table in policy.tables:
         if table.is_protected:
             _check_table(table, root)
@@ -60,15 +63,32 @@ def _contradiction(at: _At, message: str, hint: str) -> Contradiction:
     return Contradiction(message, line=node.line, path=node.path, hint=hint)
 
 
+def _check_names(names: Sequence[str], at: _At) -> None:
+    # The engine does not tell `Age` from `age`: two entries would give one column two
+    # protections, and which of them holds would be chance.
+    seen: set[str] = set()
+    for name in names:
+        if name.casefold() in seen:
+            raise _contradiction(
+                (*at, name),
+                f"`{name}` differs from another name only in letter case",
+                "SQL does not tell them apart: rename one in the data, or drop one here.",
+            )
+        seen.add(name.casefold())
+
+
 def _check_table(table: Table, root: Node) -> None:
-    where = (root, "tables", table.name)
+    where: _At = (root, "tables", table.name)
     unit_columns = {unit.column for unit in table.units}
     if len(unit_columns) != len(table.units):
         raise _contradiction(
             (*where, "units"), "one column stands for two units", "Name each column once."
         )
+    _check_names([column.name for column in table.columns], (*where, "columns"))
+    _check_names([item.name for item in table.derived], (*where, "derived"))
+    columns = {column.name: column for column in table.columns}
     for unit in table.units:
-        column = table.column(unit.column)
+        column = columns.get(unit.column)
         if column is None or not column.has(Role.UNIT_KEY):
             raise _contradiction(
                 (*where, "units"),
@@ -77,9 +97,9 @@ def _check_table(table: Table, root: Node) -> None:
             )
     for column in table.columns:
         _check_column(table, column, unit_columns, (*where, "columns", column.name))
-    names = {column.name for column in table.columns}
+    names = {column.name.casefold() for column in table.columns}
     for item in table.derived:
-        if item.name in names:
+        if item.name.casefold() in names:
             raise _contradiction(
                 (*where, "derived", item.name),
                 f"`{item.name}` is a column and a derived measure at once",
@@ -151,6 +171,7 @@ def _check_subset(policy: Policy, rule: SubsetRule, at: _At) -> None:
             "Check their spelling against the table's columns.",
         )
     columns = {column.name: column for column in table.columns}
+    delivered, pseudonymised = set(rule.columns), set(rule.pseudonymise)
     for name in rule.columns:
         column = columns[name]
         if column.has(Role.HIDDEN):
@@ -159,14 +180,14 @@ def _check_subset(policy: Policy, rule: SubsetRule, at: _At) -> None:
                 f"the subset delivers `{name}`, which is hidden",
                 "Leave it out, or give it another role.",
             )
-        if column.has(Role.UNIT_KEY) and name not in rule.pseudonymise:
+        if column.has(Role.UNIT_KEY) and name not in pseudonymised:
             raise _contradiction(
                 (*at, "columns"),
                 f"the subset delivers the unit key `{name}` in clear",
                 f"Add `{name}` to `pseudonymise`, or leave it out.",
             )
     for name in rule.pseudonymise:
-        if name not in rule.columns:
+        if name not in delivered:
             raise _contradiction(
                 (*at, "pseudonymise"),
                 f"`{name}` is to be pseudonymised but not delivered",

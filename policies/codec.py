@@ -12,31 +12,21 @@ import json
 from decimal import Decimal
 from typing import Any
 
-import yaml
-
 from policies.checks import check_policy
+from policies.composing import compose
 from policies.document import AggregateRule, Column, Policy, Rule, SubsetRule, Table
-from policies.errors import PolicySyntaxError, UnknownTerm
-from policies.nodes import Node, SafeNodeLoader
+from policies.errors import UnknownTerm
 from policies.reading import read_rules, read_tables
 from policies.yaml_text import escape_json
-
-MAX_DOCUMENT_CHARACTERS = 512 * 1024
 
 
 def load_policy(text: str) -> Policy:
     """Read a policy document; afterwards its parts are known words that hold together.
 
-    `text` is YAML 1.1 or JSON, at most 512 Ki characters, without anchors. Raises
+    `text` is YAML 1.1 or JSON, at most 256 Ki characters, without anchors. Raises
     PolicySyntaxError, UnknownTerm or Contradiction, each with a line.
     """
-    if len(text) > MAX_DOCUMENT_CHARACTERS:
-        raise PolicySyntaxError(
-            f"a policy document has at most {MAX_DOCUMENT_CHARACTERS} characters, "
-            f"this one has {len(text)}",
-            hint="Describe one dataset per document.",
-        )
-    root = Node(_compose(text), "")
+    root = compose(text)
     version = root.child("version")
     if version is None or version.text() != "1":
         raise UnknownTerm(
@@ -66,24 +56,6 @@ def dump_policy(policy: Policy) -> str:
 def policy_digest(policy: Policy) -> str:
     """Return the SHA-256 of the canonical JSON in hex: what a policy version is."""
     return hashlib.sha256(dump_policy(policy).encode()).hexdigest()
-
-
-def _compose(text: str) -> yaml.Node:
-    try:
-        node = yaml.compose(text, Loader=SafeNodeLoader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        raise PolicySyntaxError(
-            "the document is neither YAML nor JSON: "
-            + str(getattr(error, "problem", None) or "it cannot be parsed"),
-            line=mark.line + 1 if mark else None,
-            hint="Check the indentation and the quotes at this line.",
-        ) from error
-    if node is None:
-        raise PolicySyntaxError(
-            "the document is empty", line=1, hint="Start from a template of this node."
-        )
-    return node
 
 
 def _number(value: Decimal) -> int | float | str:

@@ -4,6 +4,10 @@ PolicyError
 ├── PolicySyntaxError   the text is no document of this version
 ├── UnknownTerm         a word that this version does not know
 └── Contradiction       known words that cannot hold together
+    ├── ColumnAbsent        the policy names a column that the data lacks
+    ├── LimitMisplaced      a limit does not fit the type of its column
+    ├── WeakerThanFloor     a rule allows more than the node's operator does
+    └── NothingRemains      policies that a query would join allow nothing in common
 """
 
 
@@ -39,6 +43,30 @@ class UnknownTerm(PolicyError):
 
 
 class Contradiction(PolicyError):
-    """The document's parts cannot hold together, or are weaker than the node's floor."""
+    """Parts of the document cannot hold together, or not with what they meet."""
 
     code = "policy_contradiction"
+
+
+class ColumnAbsent(Contradiction):
+    """The policy names a column, or a table, that the data lacks."""
+
+    code = "policy_column_absent"
+
+
+class LimitMisplaced(Contradiction):
+    """A role or limit does not fit its column's type, such as a grid on text."""
+
+    code = "policy_limit_misplaced"
+
+
+class WeakerThanFloor(Contradiction):
+    """A rule allows more than the floor that the node's operator set."""
+
+    code = "policy_weaker_than_floor"
+
+
+class NothingRemains(Contradiction):
+    """Policies that are to hold together have no purpose or aggregate in common."""
+
+    code = "policy_nothing_remains"

@@ -2,56 +2,62 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 import yaml
-from yaml.events import AliasEvent
 
 from policies.errors import PolicySyntaxError, UnknownTerm
 
+_CORE = "tag:yaml.org,2002:"
 _KINDS = {
-    "tag:yaml.org,2002:int": "a number",
-    "tag:yaml.org,2002:float": "a number",
-    "tag:yaml.org,2002:bool": "true or false",
-    "tag:yaml.org,2002:str": "text",
-    "tag:yaml.org,2002:null": "nothing",
-    "tag:yaml.org,2002:map": "a mapping",
-    "tag:yaml.org,2002:seq": "a list",
+    _CORE + "int": "a number",
+    _CORE + "float": "a number",
+    _CORE + "bool": "true or false",
+    _CORE + "str": "text",
+    _CORE + "timestamp": "a date",
+    _CORE + "value": "text",  # the lone `=`
+    _CORE + "merge": "text",  # the lone `<<`, a name like any other here
+    _CORE + "null": "nothing",
+    _CORE + "map": "a mapping",
+    _CORE + "seq": "a list",
 }
+# `010` is 8 in YAML 1.1 and 10 in YAML 1.2, `1:30` is 90: read neither.
+_NUMBER = re.compile(
+    r"[-+]?(?:(?:0|[1-9][0-9_]{0,99})(?:\.[0-9_]{0,99})?|\.[0-9]{1,99})(?:e[-+]?[0-9]{1,3})?",
+    re.IGNORECASE | re.ASCII,
+)
+_SMALLEST, _LARGEST = Decimal("1e-30"), Decimal("1e30")
+MAX_NAME_CHARACTERS = 128
 
 
-class SafeNodeLoader(yaml.SafeLoader):
-    """Composes plain documents only; an alias is refused, since a few lines of them can
-    stand for gigabytes once they are walked."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Compose the next node; raises a YAML error at an alias."""
-        if self.check_event(AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]  # no stub for it
-            raise yaml.MarkedYAMLError(
-                problem="anchors and aliases are not part of a policy document",
-                problem_mark=event.start_mark,
-            )
-        return super().compose_node(parent, index)
+def is_name(text: str) -> bool:
+    """Whether a policy can name something so: 1 to 128 characters, no control ones."""
+    return 0 < len(text) <= MAX_NAME_CHARACTERS and not any(
+        sign < " " or "\ud800" <= sign <= "\udfff" for sign in text
+    )
 
 
 class Node:
     """One node of a policy document at a path such as `tables.patients.columns.age`."""
 
-    def __init__(self, node: yaml.Node, path: str) -> None:
+    def __init__(self, node: yaml.Node, path: str, key: yaml.Node | None = None) -> None:
         self._node = node
+        self._start = node if key is None else key
         self.path = path
+        if node.tag not in _KINDS:
+            raise self.fault("has a tag of its own", "Take the `!` tag away.")
 
     @property
     def line(self) -> int:
-        """The 1-based line on which the node starts."""
-        return int(self._node.start_mark.line) + 1
+        """The 1-based line on which the node, or its key in a mapping, starts."""
+        return int(self._start.start_mark.line) + 1
 
     @property
     def came(self) -> str:
         """What the node is, in words, never its value."""
-        return _KINDS.get(self._node.tag, "something else")
+        return _KINDS[self._node.tag]
 
     def fault(self, message: str, hint: str = "") -> PolicySyntaxError:
         """Make the error that this node is not what it should be."""
@@ -60,7 +66,7 @@ class Node:
 
     def unknown(self, term: str, known: str) -> UnknownTerm:
         """Make the error that a word here is none of version 1's."""
-        shown = term if len(term) <= 60 else term[:57] + "..."
+        shown = "".join(sign if sign.isprintable() else "?" for sign in term[:60])
         return UnknownTerm(
             f"`{self.path or 'document'}` has the unknown term `{shown}`",
             line=self.line,
@@ -74,9 +80,14 @@ class Node:
             raise self.fault(f"must be a mapping, {self.came} came")
         seen: set[str] = set()
         for key, value in self._node.value:
-            if not isinstance(key, yaml.ScalarNode):
+            if not isinstance(key, yaml.ScalarNode) or key.tag not in _KINDS:
                 raise self.fault("has a key that is not plain text")
-            child = Node(value, f"{self.path}.{key.value}" if self.path else str(key.value))
+            if not is_name(key.value):
+                raise self.fault(
+                    f"has a key that is not 1 to {MAX_NAME_CHARACTERS} printable characters"
+                )
+            path = f"{self.path}.{key.value}" if self.path else str(key.value)
+            child = Node(value, path, key)
             if key.value in seen:
                 raise child.fault("stands twice", "Keep one of the two.")
             seen.add(key.value)
@@ -122,22 +133,29 @@ class Node:
         """Return a scalar as it is written; raises on lists, mappings and nothing."""
         if not isinstance(self._node, yaml.ScalarNode) or self.came == "nothing":
             raise self.fault(f"must be text, {self.came} came")
-        return str(self._node.value)
+        text = str(self._node.value)
+        if any("\ud800" <= sign <= "\udfff" for sign in text):
+            raise self.fault("holds half a character, which no text can hold")
+        return text
 
     def flag(self) -> bool:
         """Return true or false; raises on anything else."""
-        if self._node.tag != "tag:yaml.org,2002:bool":
+        if self._node.tag != _CORE + "bool":
             raise self.fault(f"must be true or false, {self.came} came")
         return str(self._node.value).lower() in {"true", "yes", "on"}
 
     def decimal(self, *, low: str | None = None, high: str | None = None) -> Decimal:
         """Return a finite number within [low, high]; raises on anything else."""
-        try:
-            number = Decimal(self.text().replace("_", ""))
-        except InvalidOperation:
-            raise self.fault(f"must be a number, {self.came} came") from None
-        if not number.is_finite() or abs(number) > Decimal("1e30"):
-            raise self.fault("must be a finite number below 1e30")
+        text = self.text()
+        if not _NUMBER.fullmatch(text):
+            raise self.fault(
+                "must be a number in plain decimal digits"
+                + (f", {self.came} came" if self.came != "a number" else ""),
+                "Write 12, 0.5 or 1e-6: no leading zero, colon, or other base.",
+            )
+        number = Decimal(text.replace("_", ""))
+        if number != 0 and not _SMALLEST <= abs(number) <= _LARGEST:
+            raise self.fault("must be 0, or from 1e-30 to 1e30 in size")
         if low is not None and number < Decimal(low):
             raise self.fault(f"must be at least {low}")
         if high is not None and number > Decimal(high):

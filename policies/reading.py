@@ -23,13 +23,12 @@ from policies.document import (
     Table,
     UnitKey,
 )
-from policies.nodes import Node
+from policies.nodes import MAX_NAME_CHARACTERS, Node, is_name
 
 E = TypeVar("E", bound=StrEnum)
 
 # Table names stand bare in SQL; `main.patients` or a quoted path must never resolve.
 TABLE_NAME = re.compile(r"[^\W\d]\w{0,62}")
-MAX_NAME_CHARACTERS = 128
 
 
 def read_tables(node: Node) -> tuple[Table, ...]:
@@ -45,7 +44,8 @@ def read_rules(node: Node | None) -> tuple[Rule, ...]:
     return () if node is None else tuple(_rule(item) for item in node.elements())
 
 
-def _word(node: Node, kind: type[E]) -> E:
+def read_word(node: Node, kind: type[E]) -> E:
+    """Read one word of a closed list; raises UnknownTerm on any other."""
     text = node.text()
     try:
         return kind(text)
@@ -53,13 +53,8 @@ def _word(node: Node, kind: type[E]) -> E:
         raise node.unknown(text, ", ".join(kind)) from None
 
 
-def is_column_name(text: str) -> bool:
-    """Whether a policy can name a column so: 1 to 128 characters, no control one."""
-    return 0 < len(text) <= MAX_NAME_CHARACTERS and all(ord(sign) >= 32 for sign in text)
-
-
 def _name(node: Node, text: str) -> str:
-    if not is_column_name(text):
+    if not is_name(text):
         raise node.fault(
             f"must be named with 1 to {MAX_NAME_CHARACTERS} printable characters"
         )
@@ -93,7 +88,12 @@ def _table(name: str, node: Node) -> Table:
         columns=tuple(sorted(columns, key=lambda column: column.name)),
         derived=()
         if derived is None
-        else tuple(_derived(key, child) for key, child in derived.items()),
+        else tuple(
+            sorted(
+                (_derived(key, child) for key, child in derived.items()),
+                key=lambda item: item.name,
+            )
+        ),
     )
 
 
@@ -109,10 +109,11 @@ def _units(node: Node) -> tuple[UnitKey, ...]:
 
 
 def _column(name: str, node: Node) -> Column:
-    _name(node, name)
     node.only("role", "sensitive", "values", "grid", "clamp", "scale", "grain")
     role = node.require("role")
-    roles = [_word(item, Role) for item in (role.elements() if role.is_list else [role])]
+    roles = [
+        read_word(item, Role) for item in (role.elements() if role.is_list else [role])
+    ]
     if not roles or len(set(roles)) != len(roles):
         raise role.fault("must name one or more different roles")
     sensitive, values = node.child("sensitive"), node.child("values")
@@ -128,7 +129,7 @@ def _column(name: str, node: Node) -> Column:
         grid=None if grid is None else _positive(grid),
         clamp=None if clamp is None else _clamp(clamp),
         scale=None if scale is None else scale.integer(low=0, high=12),
-        grain=None if grain is None else _word(grain, Grain),
+        grain=None if grain is None else read_word(grain, Grain),
     )
 
 
@@ -150,7 +151,7 @@ def _derived(name: str, node: Node) -> Derived:
     node.only("expr", "grid", "clamp")
     grid, clamp = node.child("grid"), node.child("clamp")
     return Derived(
-        _name(node, name),
+        name,
         node.require("expr").text(),
         grid=None if grid is None else _positive(grid),
         clamp=None if clamp is None else _clamp(clamp),
@@ -168,7 +169,8 @@ def _rule(node: Node) -> Rule:
             raise kind.unknown(other, "aggregate, subset")
 
 
-def _texts(node: Node) -> tuple[str, ...]:
+def read_names(node: Node) -> tuple[str, ...]:
+    """Read a list of one or more different names, in order."""
     found = [_name(item, item.text()) for item in node.elements()]
     if not found or len(set(found)) != len(found):
         raise node.fault("must list one or more different names")
@@ -196,20 +198,21 @@ def _aggregate(node: Node) -> AggregateRule:
         node.child(key) for key in ("mode", "max_queries_per_day", "budget")
     )
     return AggregateRule(
-        purposes=_texts(node.require("purposes")),
+        purposes=read_names(node.require("purposes")),
         aggregates=frozenset(
-            _word(item, Aggregate) for item in node.require("aggregates").elements()
+            read_word(item, Aggregate) for item in node.require("aggregates").elements()
         ),
         min_units=node.require("min_units").integer(low=1),
-        mode=Mode.SAFE if mode is None else _word(mode, Mode),
-        dominance=_dominance(node.child("dominance")),
+        mode=Mode.SAFE if mode is None else read_word(mode, Mode),
+        dominance=read_dominance(node.child("dominance")),
         approval=_approval(node.child("approval")),
         max_queries_per_day=None if cap is None else cap.integer(low=1),
-        budget=None if budget is None else _budget(budget),
+        budget=None if budget is None else read_budget(budget),
     )
 
 
-def _dominance(node: Node | None) -> Dominance:
+def read_dominance(node: Node | None) -> Dominance:
+    """Read dominance limits; where nothing stands there is no limit."""
     if node is None:
         return Dominance()
     node.only("n", "share", "p_percent")
@@ -226,7 +229,8 @@ def _dominance(node: Node | None) -> Dominance:
     return found
 
 
-def _budget(node: Node) -> DpBudget:
+def read_budget(node: Node) -> DpBudget:
+    """Read the budget of a differentially private rule."""
     node.only(
         "rho_total", "rho_per_consumer", "delta", "max_groups_per_unit",
         "max_rows_per_unit_group",
@@ -255,13 +259,13 @@ def _subset(node: Node) -> SubsetRule:
     expires = node.child("expires_after_days")
     licence = node.require("licence")
     return SubsetRule(
-        columns=_texts(node.require("columns")),
+        columns=read_names(node.require("columns")),
         licence=_name(licence, licence.text()),
         max_rows=node.require("max_rows").integer(low=1),
         label=None if label is None else label.text(),
         row_filter=None if row_filter is None else row_filter.text(),
-        purposes=() if purposes is None else _texts(purposes),
-        pseudonymise=() if pseudonyms is None else _texts(pseudonyms),
+        purposes=() if purposes is None else read_names(purposes),
+        pseudonymise=() if pseudonyms is None else read_names(pseudonyms),
         fingerprint=fingerprint is not None and fingerprint.flag(),
         approval=_approval(node.child("approval")),
         expires_after_days=None if expires is None else expires.integer(low=1),

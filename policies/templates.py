@@ -13,10 +13,12 @@ from enum import StrEnum
 from textwrap import wrap
 from typing import Protocol
 
+from policies import template_text
 from policies.document import Role
 from policies.engine_types import Kind, kind_of
 from policies.errors import Contradiction, PolicySyntaxError
-from policies.reading import TABLE_NAME, is_column_name
+from policies.nodes import is_name
+from policies.reading import TABLE_NAME
 from policies.vocabulary import Purpose
 from policies.yaml_text import comment, scalar
 
@@ -163,7 +165,7 @@ def _starts(columns: Sequence[ProfiledColumn]) -> list[_Start]:
 
 
 def _start(column: ProfiledColumn) -> _Start:
-    if not is_column_name(column.name):
+    if not is_name(column.name):
         return _left_out(column, "its name cannot stand in a policy")
     kind = kind_of(column.type)
     known = {str(role) for role in Role}
@@ -210,92 +212,19 @@ def _scale(grid: Decimal | None) -> int:
     return min(12, 3 + max(0, -int(exponent)))
 
 
-_ADVICE = """\
-# It was made from the profile of the upload. Read each line and change what does not
-# fit before you publish: what this document does not allow is refused.
-version: 1
-tables:
-"""
-_UNITS = """\
-    # Who is protected. A group is shown only if enough units contribute to it.
-"""
-_ROW_UNITS = """\
-    # `row`: each row is a unit. Where several rows are about one person, machine or
-    # firm, name its column instead: units: [{domain: person, column: person_id}]
-    units: row
-"""
-_KEY_UNITS = """\
-    # Rows with the same key are one unit. Tables of one domain can be joined on it.
-    units: [{domain: %s, column: %s}]
-"""
-_ROLES = """\
-    # What queries may do with each column; one that is not named is hidden.
-    #   dimension  group and filter      measure  sum, average; compare on its grid
-    #   unit_key   count and join        label    what models learn to predict
-    #   hidden     nothing               row_key  join only
-    # Add `sensitive: true` where the one value that a whole group shares is a secret,
-    # and `values: public` where the list of values is no secret, as with countries.
-    # A `grid` is the step of bins and comparisons, a `grain` the finest period of dates,
-    # a `scale` the number of decimals that are kept.
-"""
-_AGGREGATE = """\
-
-rules:
-  - kind: aggregate
-    # safe: thresholds and withheld groups, for few questions. It is not proof against
-    # someone who may ask very many: keep the cap of queries low.
-    mode: safe
-    # The fewest units in a group that is shown.
-    min_units: 10
-    # Withhold a group where the 2 largest units make up 90 %% of a total, or where the
-    # second largest could guess the largest to within 10 %%.
-    dominance: {n: 2, share: 0.90, p_percent: 10}
-    aggregates:
-      [count, count_distinct, sum, avg, stddev, variance, covar, corr, regr, quantile]
-    # What for. Each purpose may stand in one aggregate rule only.
-    purposes:
-%s
-"""
-_AUTOMATIC = """\
-    # Nobody looks first. To have people look: approval: {reviewers: 1}
-    approval: automatic
-    max_queries_per_day: 100
-"""
-_REVIEWED = """\
-    # How many of your reviewers look at each query before it runs.
-    approval: {reviewers: 1}
-    max_queries_per_day: 20
-"""
-_SUBSET = """\
-  - kind: subset
-    # These columns leave row by row. Take out what the recipient's model does not need.
-    columns:
-%s
-%s
-    # To let only some rows leave: row_filter: "type = 'L'"
-    max_rows: 5000
-    licence: %s
-    purposes:
-%s
-    # How many of your reviewers approve each request; two where rows are sensitive.
-    approval: {reviewers: 1}
-    expires_after_days: 90
-"""
-
-
 def _head(template: Template, table: str) -> str:
     card = next(card for card in TEMPLATES if card.template is template)
     title = f"Starting policy for {table}: {card.title}. {card.sentence}"
     lines = "\n".join(comment(line) for line in wrap(title, 84))
-    return f"{lines}\n{_ADVICE}  {table}:\n"
+    return f"{lines}\n{template_text.ADVICE}  {table}:\n"
 
 
 def _units(starts: Sequence[_Start]) -> str:
     unit = next((start for start in starts if start.roles == (Role.UNIT_KEY,)), None)
     if unit is None:
-        return _UNITS + _ROW_UNITS
+        return template_text.UNITS + template_text.ROW_UNITS
     domain, name = scalar(_domain(unit.column.name)), scalar(unit.column.name)
-    return _UNITS + _KEY_UNITS % (domain, name)
+    return template_text.UNITS + template_text.KEY_UNITS % (domain, name)
 
 
 def _domain(column: str) -> str:
@@ -308,8 +237,10 @@ def _domain(column: str) -> str:
 
 def _columns(starts: Sequence[_Start]) -> str:
     if not any(start.is_named for start in starts):
-        return _ROLES + "    columns: {}\n"
-    return _ROLES + "    columns:\n" + "".join(_column(start) for start in starts)
+        return template_text.ROLES + "    columns: {}\n"
+    return (
+        template_text.ROLES + "    columns:\n" + "".join(_column(start) for start in starts)
+    )
 
 
 def _column(start: _Start) -> str:
@@ -329,7 +260,9 @@ def _list(items: Sequence[str]) -> str:
 
 def _aggregate_rule(template: Template, purposes: Sequence[str]) -> str:
     reviewed = template is Template.REVIEWED_STATISTICS
-    return _AGGREGATE % _list(purposes) + (_REVIEWED if reviewed else _AUTOMATIC)
+    return template_text.AGGREGATE % _list(purposes) + (
+        template_text.REVIEWED if reviewed else template_text.AUTOMATIC
+    )
 
 
 def _subset_rule(starts: Sequence[_Start], purposes: Sequence[str], licence: str) -> str:
@@ -340,7 +273,7 @@ def _subset_rule(starts: Sequence[_Start], purposes: Sequence[str], licence: str
             hint="Start from the template for statistics.",
         )
     label = next((start for start in chosen if Role.LABEL in start.roles), None)
-    return _SUBSET % (
+    return template_text.SUBSET % (
         _list([start.column.name for start in chosen]),
         "    # Name the column that models learn to predict: label: failure"
         if label is None

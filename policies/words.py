@@ -6,58 +6,13 @@ is said where safe mode is described.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from decimal import Decimal
+from collections.abc import Iterator
 
 from policies.checks import subset_table
-from policies.document import (
-    Aggregate,
-    AggregateRule,
-    Approval,
-    Column,
-    Derived,
-    Dominance,
-    DpBudget,
-    Mode,
-    Policy,
-    Role,
-    SubsetRule,
-    Table,
-)
+from policies.document import Column, Derived, Mode, Policy, Role, Table
 from policies.errors import UnknownTerm
-from policies.vocabulary import find_licence, purpose_term
-
-SAFE_LIMITS = (
-    "What safe mode does not protect against: it is not proof against reconstruction. "
-    "Someone who asks many different questions, who joins forces with others, or who "
-    "knows much about one contributor already can narrow down single values. It is meant "
-    "for few, reviewed answers."
-)
-DP_LIMITS = (
-    "This node cannot run differentially private queries yet: it refuses every query under "
-    "this rule."
-)
-SUBSET_LIMITS = (
-    "What a subset does not protect against: the recipient holds single rows. Pseudonyms "
-    "and left-out columns make it harder to recognise whom a row is about, not impossible; "
-    "once delivered, only the licence binds the recipient."
-)
-
-_AGGREGATES = {
-    Aggregate.COUNT: "counts",
-    Aggregate.COUNT_DISTINCT: "counts of different values",
-    Aggregate.APPROX_COUNT_DISTINCT: "approximate counts of different values",
-    Aggregate.SUM: "sums",
-    Aggregate.AVG: "averages",
-    Aggregate.STDDEV: "standard deviations",
-    Aggregate.VARIANCE: "variances",
-    Aggregate.COVAR: "covariances",
-    Aggregate.CORR: "correlations",
-    Aggregate.REGR: "linear regressions",
-    Aggregate.SKEWNESS: "skewness",
-    Aggregate.KURTOSIS: "kurtosis",
-    Aggregate.QUANTILE: "medians and other quantiles (interpolated, marked approximate)",
-}
+from policies.phrases import listed, plain
+from policies.rule_words import aggregate_sentences, subset_sentences
 
 
 def describe(policy: Policy, table_name: str) -> tuple[str, ...]:
@@ -118,9 +73,9 @@ def _protected(policy: Policy, table: Table) -> Iterator[str]:
     if not policy.aggregate_rules and not subsets:
         yield "Nothing may leave: the policy has no rule for this table."
     for rule in policy.aggregate_rules:
-        yield from _aggregate(rule)
+        yield from aggregate_sentences(rule)
     for subset in subsets:
-        yield from _subset(subset)
+        yield from subset_sentences(subset)
 
 
 def _units(table: Table) -> Iterator[str]:
@@ -148,7 +103,7 @@ def _use(table: Table, column: Column) -> str:
         )
     if column.has(Role.ROW_KEY):
         return f"{name} keeps the rows of one record together: it serves in joins only."
-    uses = _list([*_verbs(column)])
+    uses = listed([*_verbs(column)])
     label = (
         " It is the label that models learn to predict." if column.has(Role.LABEL) else ""
     )
@@ -156,7 +111,7 @@ def _use(table: Table, column: Column) -> str:
 
 
 def _verbs(column: Column) -> Iterator[str]:
-    grid = None if column.grid is None else _plain(column.grid)
+    grid = None if column.grid is None else plain(column.grid)
     if column.has(Role.DIMENSION) or column.has(Role.LABEL):
         if grid is not None:
             yield f"group by it in bins of {grid} or a multiple of that"
@@ -180,137 +135,12 @@ def _limits(column: Column, *, noisy: bool) -> Iterator[str]:
     if column.clamp is not None and noisy:
         yield (
             "Under differential privacy, values are cut to the range from "
-            f"{_plain(column.clamp[0])} to {_plain(column.clamp[1])}."
+            f"{plain(column.clamp[0])} to {plain(column.clamp[1])}."
         )
 
 
 def _derived(item: Derived) -> str:
     compare = (
-        ""
-        if item.grid is None
-        else f" and compare it with multiples of {_plain(item.grid)}"
+        "" if item.grid is None else f" and compare it with multiples of {plain(item.grid)}"
     )
     return f"`{item.name}`, defined as `{item.expr}`: queries may aggregate it{compare}."
-
-
-def _aggregate(rule: AggregateRule) -> Iterator[str]:
-    yield f"Aggregates may leave for {_purposes(rule.purposes)}."
-    yield (
-        "They may be: "
-        + _list([_AGGREGATES[name] for name in Aggregate if name in rule.aggregates])
-        + "."
-    )
-    if rule.min_units == 1:
-        yield (
-            "A group is shown from 1 unit on: there is no threshold, so groups of one may "
-            "be shown."
-        )
-    else:
-        yield (
-            f"A group is shown only if at least {rule.min_units} units contribute to it, "
-            "and withheld too where subtracting answers would leave fewer."
-        )
-    yield from _dominance(rule.dominance)
-    if rule.max_queries_per_day is not None:
-        yield f"At most {_times(rule.max_queries_per_day, 'query', 'queries')} per day run."
-    yield _approval(rule.approval, "query")
-    if rule.mode is Mode.SAFE:
-        yield SAFE_LIMITS
-        return
-    if rule.budget is not None:
-        yield _budget(rule.budget)
-    yield DP_LIMITS
-
-
-def _budget(budget: DpBudget) -> str:
-    total, each = _plain(budget.rho_total), _plain(budget.rho_per_consumer)
-    groups = _times(budget.max_groups_per_unit, "group", "groups")
-    rows = _times(budget.max_rows_per_unit_group, "row", "rows")
-    return (
-        f"Answers carry noise (differential privacy): all consumers together may spend rho "
-        f"{total}, each {each}, with delta {_plain(budget.delta)}. One unit counts in at "
-        f"most {groups}, with at most {rows} in each."
-    )
-
-
-def _dominance(limits: Dominance) -> Iterator[str]:
-    if limits.n is not None and limits.share is not None:
-        most = "the largest unit makes"
-        if limits.n > 1:
-            most = f"the {limits.n} largest units make"
-        share = _plain(limits.share * 100)
-        yield f"A group is withheld where {most} up {share} % or more of a total."
-    if limits.p_percent is not None:
-        yield (
-            "A group is withheld where its second largest unit could estimate the largest "
-            f"to within {_plain(limits.p_percent)} %."
-        )
-    if limits == Dominance():
-        yield (
-            "There is no dominance limit: where one unit makes up most of a total, the "
-            "total gives its value away."
-        )
-
-
-def _approval(approval: Approval, what: str) -> str:
-    if approval.is_automatic:
-        return f"No person looks at a {what} first: approval is automatic."
-    people = _times(approval.reviewers, "named reviewer", "named reviewers")
-    verb = "looks" if approval.reviewers == 1 else "look"
-    return f"{people[0].upper()}{people[1:]} of the provider {verb} at each {what} first."
-
-
-def _subset(rule: SubsetRule) -> Iterator[str]:
-    for_what = f" for {_purposes(rule.purposes)}" if rule.purposes else " for any purpose"
-    columns, rows = _names(rule.columns), _times(rule.max_rows, "row", "rows")
-    yield f"Single rows may leave{for_what}: at most {rows} of the columns {columns}."
-    if rule.label is not None:
-        yield f"The label of these rows is `{rule.label}`."
-    if rule.row_filter is not None:
-        yield f"Only rows that meet this condition: `{rule.row_filter}`."
-    if rule.pseudonymise:
-        names = _names(rule.pseudonymise)
-        yield f"In place of {names} the rows carry pseudonyms, others for each recipient."
-    if rule.fingerprint:
-        yield (
-            "The rows are to be marked for their recipient, so that a leaked copy can be "
-            "traced."
-        )
-    licence = find_licence(rule.licence)
-    yield (
-        f"The recipient must accept the licence {rule.licence}"
-        + (f": {licence.sentence[0].lower()}{licence.sentence[1:]}" if licence else ".")
-    )
-    if rule.expires_after_days is not None:
-        days = _times(rule.expires_after_days, "day", "days")
-        yield f"The right to fetch and use the rows ends after {days}."
-    yield _approval(rule.approval, "request")
-    yield SUBSET_LIMITS
-
-
-def _purposes(purposes: Sequence[str]) -> str:
-    return _list(
-        [
-            f"“{purpose}” (a purpose that only the provider has defined)"
-            if (term := purpose_term(purpose)) is None
-            else term.label[0].lower() + term.label[1:]
-            for purpose in purposes
-        ]
-    )
-
-
-def _names(columns: Sequence[str]) -> str:
-    return _list([f"`{name}`" for name in columns])
-
-
-def _list(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _times(count: int, one: str, many: str) -> str:
-    return f"one {one}" if count == 1 else f"{count:,} {many}"
-
-
-def _plain(number: Decimal) -> str:
-    text = f"{number.normalize():f}"
-    return "0" if text == "-0" else text

@@ -1,0 +1,113 @@
+"""A policy against the columns of the data that it is to protect.
+
+A policy that names what is not there protects something else than its author believes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+
+from policies.document import Column, Policy, Role, Table
+from policies.engine_types import Kind, kind_of
+from policies.errors import ColumnAbsent, Contradiction, LimitMisplaced
+
+_NO_LINES: Mapping[str, int] = {}
+
+
+def check_against(
+    policy: Policy,
+    table: str,
+    columns: Sequence[tuple[str, str]],
+    *,
+    lines: Mapping[str, int] = _NO_LINES,
+) -> None:
+    """Raise the first fault, unless `policy` fits a table of these columns.
+
+    `columns` are (name, engine type) pairs; `lines` is what `line_numbers` says of the
+    policy's text. Afterwards each column that the policy names is there and each limit
+    fits its type. Raises ColumnAbsent or LimitMisplaced, both Contradictions.
+    """
+    for fault in schema_faults(policy, table, columns, lines=lines):
+        raise fault
+
+
+def schema_faults(
+    policy: Policy,
+    table: str,
+    columns: Sequence[tuple[str, str]],
+    *,
+    lines: Mapping[str, int] = _NO_LINES,
+) -> tuple[Contradiction, ...]:
+    """Return every fault that `check_against` may raise, in the policy's order."""
+    described = policy.table(table)
+    if described is None:
+        names = ", ".join(known.name for known in policy.tables)
+        fault = ColumnAbsent(
+            f"the policy does not describe the table `{table}`, only: {names}",
+            line=lines.get("tables"),
+            path="tables",
+            hint=f"Name the table `{table}` under `tables`.",
+        )
+        return (fault,)
+    return tuple(_faults(described, dict(columns), lines))
+
+
+def _faults(
+    table: Table, types: Mapping[str, str], lines: Mapping[str, int]
+) -> Iterator[Contradiction]:
+    for column in table.columns:
+        path = f"tables.{table.name}.columns.{column.name}"
+        if column.name not in types:
+            yield _absent(column.name, types, line=lines.get(path), path=path)
+            continue
+        engine_type = types[column.name]
+        for limit, message, hint in _misplaced(column, kind_of(engine_type)):
+            at = f"{path}.{limit}"
+            yield LimitMisplaced(
+                f"`{column.name}` is {engine_type} and {message}",
+                line=lines.get(at, lines.get(path)),
+                path=at,
+                hint=hint,
+            )
+    present = {name.casefold() for name in types}
+    for item in table.derived:
+        path = f"tables.{table.name}.derived.{item.name}"
+        if item.name.casefold() in present:
+            yield LimitMisplaced(
+                f"the derived measure `{item.name}` has the name of a column of the data",
+                line=lines.get(path),
+                path=path,
+                hint="Give it a name that the data does not use.",
+            )
+
+
+def _absent(
+    name: str, types: Mapping[str, str], *, line: int | None, path: str
+) -> ColumnAbsent:
+    twin = next((known for known in types if known.casefold() == name.casefold()), None)
+    close = [twin] if twin else get_close_matches(name[:128], list(types), n=1)
+    hint = "Take it out, or correct its spelling."
+    if close:
+        hint = f"Did you mean `{close[0]}`?"
+    return ColumnAbsent(
+        f"the policy names the column `{name}`, which the data lacks",
+        line=line,
+        path=path,
+        hint=hint,
+    )
+
+
+def _misplaced(column: Column, kind: Kind) -> Iterator[tuple[str, str, str]]:
+    if not kind.is_number:
+        if column.has(Role.MEASURE):
+            yield "role", "has the role measure", "Make it a dimension, or hidden."
+        if column.grid is not None:
+            yield "grid", "has a grid, which is for numbers", "Take the grid out."
+        if column.clamp is not None:
+            yield "clamp", "has a clamp, which is for numbers", "Take the clamp out."
+    if column.grain is not None and kind is not Kind.DATE:
+        yield "grain", "has a grain, which is for dates", "Take the grain out."
+    if column.scale is not None and kind is not Kind.FLOAT:
+        hint = "Take the scale out: exact numbers keep their own."
+        yield "scale", "has a scale, which is for floating-point numbers", hint
