@@ -20,7 +20,7 @@ RESULT = '{"columns":[],"rows":[[1,"值"]]}'.encode()
 RESULT_SHA256 = hashlib.sha256(RESULT).hexdigest()
 
 
-def make_entry(number: int = 0, **changes: object) -> Entry:
+def make_entry(number: int = 0, /, **changes: object) -> Entry:
     fields: dict[str, object] = {
         "event_id": f"00000000-0000-4000-8000-{number:012d}",
         "type": "release:held",

@@ -75,7 +75,7 @@ def test_encode_entry_is_canonical_json() -> None:
 )
 def test_encode_entry_with_such_a_field_is_refused(field: str, value: object) -> None:
     with pytest.raises(EntryMalformed):
-        encode_entry(replace(ENTRY, **{field: value}))
+        encode_entry(make_entry(**{field: value}))
 
 
 @pytest.mark.parametrize(

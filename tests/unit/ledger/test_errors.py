@@ -10,7 +10,7 @@ import pytest
 from ledger import errors
 from ledger.errors import LedgerError, RootMismatch
 
-ALL = sorted(
+ALL: list[type[LedgerError]] = sorted(
     (value for value in vars(errors).values() if isinstance(value, type)),
     key=lambda error: error.__name__,
 )

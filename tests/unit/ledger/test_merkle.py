@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -18,6 +20,7 @@ from ledger.errors import (
 )
 from tests.unit.ledger.store_contract import StoreContract
 
+Draw = Callable[[st.SearchStrategy[Any]], Any]
 law = settings(deadline=None)
 leaves = st.lists(st.binary(max_size=4), min_size=1, max_size=70)
 
@@ -73,7 +76,7 @@ def reference_split(n: int) -> int:
     return k
 
 
-def alter(draw: st.DrawFn, hashes: list[bytes]) -> list[bytes]:
+def alter(draw: Draw, hashes: list[bytes]) -> list[bytes]:
     """One bit flipped, or one hash dropped, doubled, added or exchanged."""
     kind = draw(st.sampled_from(["flip", "drop", "double", "add", "swap"]))
     if kind == "add" or not hashes:
@@ -92,7 +95,7 @@ def alter(draw: st.DrawFn, hashes: list[bytes]) -> list[bytes]:
     )
 
 
-def flipped(draw: st.DrawFn, value: bytes) -> bytes:
+def flipped(draw: Draw, value: bytes) -> bytes:
     bit = draw(st.integers(0, len(value) * 8 - 1))
     return (int.from_bytes(value) ^ 1 << bit).to_bytes(len(value))
 
@@ -153,7 +156,7 @@ def test_verify_inclusion_altered_is_refused(count: int, data: st.DataObject) ->
     entries = [number.to_bytes(2) for number in range(count)]
     index = data.draw(st.integers(0, count - 1))
     store = tree_of(entries)
-    honest = {
+    honest: dict[str, Any] = {
         "leaf_hash": merkle.hash_leaf(entries[index]),
         "index": index,
         "size": count,
@@ -199,7 +202,7 @@ def test_prove_consistency_is_that_of_the_specification_and_verifies(
 def test_verify_consistency_altered_is_refused(new: int, data: st.DataObject) -> None:
     old = data.draw(st.integers(1, new))
     store = tree_of([number.to_bytes(2) for number in range(new)])
-    honest = {
+    honest: dict[str, Any] = {
         "old": old,
         "new": new,
         "old_root": merkle.root(store, old),
