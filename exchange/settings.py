@@ -44,7 +44,7 @@ IS_PRODUCTION: Final = BONDED_MODE == "production"
 
 VAULT_DIR: Final = BONDED_HOME / "vault"
 SECRETS_DIR: Final = BONDED_HOME / "secrets"
-BROKER_DIR: Final = BONDED_HOME / "broker"
+BROKER_DIR: Final = Path(env.str("BONDED_BROKER_DIR", default=str(BONDED_HOME / "broker")))
 RUN_DIR: Final = BONDED_HOME / "run"
 KEYRING_FILE: Final = SECRETS_DIR / "keyring.json"
 LOG_SIGNING_KEY_FILE: Final = SECRETS_DIR / "log-signing.key"
