@@ -308,7 +308,9 @@ CELERY_WORKER_ENABLE_REMOTE_CONTROL = False  # nobody but the rows tells a worke
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
-    "operations.sweep": {"task": "operations.sweep", "schedule": BONDED_SWEEP_SECONDS}
+    "operations.sweep": {"task": "operations.sweep", "schedule": BONDED_SWEEP_SECONDS},
+    "queries.open": {"task": "queries.open", "schedule": BONDED_SWEEP_SECONDS},
+    "queries.upkeep": {"task": "queries.upkeep", "schedule": 60.0},
 }
 
 # --- logs -----------------------------------------------------------------------------

@@ -24,13 +24,13 @@ def daemon() -> Daemon:
     return Daemon(settings.BONDED_SANDBOX_SOCKET)
 
 
-def run(job: Job, expected: type[O], *, wait_seconds: float = WAIT_SECONDS) -> O:
+def run(job: Job, expected: type[O], *, wait_seconds: float | None = None) -> O:
     """Run `job` to its outcome of the `expected` type; never inside a transaction.
 
     Waits for a daemon that is away. Raises what `Daemon.run` raises, ProtocolError for an
     outcome of another type.
     """
-    until = time.monotonic() + wait_seconds
+    until = time.monotonic() + (WAIT_SECONDS if wait_seconds is None else wait_seconds)
     while True:
         try:
             outcome = daemon().run(job)

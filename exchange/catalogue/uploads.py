@@ -236,6 +236,7 @@ def _take_in(
                     "content_bytes": sealed.content_bytes,
                 },
                 organisation=version.dataset.organisation.slug,
+                content_sha256=sealed.content_sha256,
                 size_bytes=sealed.content_bytes,
                 format=version.format,
             )
