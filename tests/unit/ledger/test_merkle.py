@@ -309,3 +309,18 @@ def test_frontier_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(ProofMalformed, match=sentence):
         merkle.Frontier(size, hashes)
+
+
+def test_verify_consistency_hash_of_another_length_is_refused() -> None:
+    """Else the old root could carry bytes over into its sibling and give the same node."""
+    store = tree_of([b"a", b"b", b"c"])
+    (sibling,) = merkle.prove_consistency(store, 2, 3)
+
+    with pytest.raises(ProofMalformed, match="32 bytes, 33 came"):
+        merkle.verify_consistency(
+            old=2,
+            new=3,
+            old_root=merkle.root(store, 2) + sibling[:1],
+            new_root=merkle.root(store, 3),
+            proof=[sibling[1:]],
+        )
