@@ -244,6 +244,18 @@ def test_verify_consistency_rewritten_history_is_refused(
     assert refused.value.expected != refused.value.calculated
 
 
+@law
+@given(entries=leaves)
+def test_frontier_grown_without_a_store_has_the_root(entries: list[bytes]) -> None:
+    edge = merkle.Frontier()
+
+    for entry in entries:
+        edge.append(merkle.hash_leaf(entry))
+
+    assert edge.root() == reference_root(entries)
+    assert merkle.Frontier(edge.size, edge.hashes).root() == edge.root()
+
+
 def test_root_empty_tree_is_hash_of_nothing() -> None:
     assert merkle.root(merkle.MemoryStore(), 0) == hashlib.sha256(b"").digest()
 
