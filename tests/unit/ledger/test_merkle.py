@@ -300,6 +300,24 @@ def test_verify_inclusion_says_how_many_hashes_are_needed() -> None:
         )
 
 
+@pytest.mark.parametrize(("index", "size"), [(-1, 2), (2, 2), (3, 2), (0, 0)])
+def test_verify_inclusion_outside_the_tree_is_refused(index: int, size: int) -> None:
+    with pytest.raises(ProofMalformed, match=f"in a tree of {size}, {index} came"):
+        merkle.verify_inclusion(
+            leaf_hash=bytes(32), index=index, size=size, proof=[], root=bytes(32)
+        )
+
+
+@pytest.mark.parametrize(("old", "new"), [(-1, 2), (0, 0), (0, 2), (3, 2)])
+def test_verify_consistency_of_sizes_that_do_not_grow_is_refused(
+    old: int, new: int
+) -> None:
+    with pytest.raises(ProofMalformed, match=f"{old} then {new} came"):
+        merkle.verify_consistency(
+            old=old, new=new, old_root=bytes(32), new_root=bytes(32), proof=[]
+        )
+
+
 def test_verify_inclusion_hash_of_another_length_is_refused() -> None:
     """Else a byte could move from one sibling to the next and give the same node."""
     with pytest.raises(ProofMalformed, match="32 bytes, 31 came"):
