@@ -62,7 +62,13 @@ def refuse_use(table: Table, use: ColumnUse) -> Reason | None:
         return _refuse_group(table, column, use)
     if use.usage in _COMPARISONS:
         return _refuse_comparison(table, column, use)
-    return _reason("use_unknown", table, use, "is used in an unknown way", "")
+    return _reason(
+        "use_unknown",
+        table,
+        use,
+        "is used in a way that this version of the policy does not know",
+        "Use it as a bare column, in a bin, or compared with a constant.",
+    )
 
 
 def _reason(code: str, table: Table, use: ColumnUse, what: str, hint: str) -> Reason:
@@ -125,9 +131,10 @@ def _gridded_join(table: Table, use: ColumnUse) -> Reason:
 
 
 def _refuse_aggregate(table: Table, column: Column, use: ColumnUse) -> Reason | None:
-    if use.aggregate == "count":
+    distinct = use.usage is Usage.COUNT_DISTINCT
+    if use.aggregate == "count" and not distinct:
         return None
-    if use.aggregate in _COUNTS:
+    if distinct or use.aggregate in _COUNTS:
         if _is_free_dimension(column):
             return None
         return _reason(

@@ -13,7 +13,7 @@ from enum import StrEnum
 from policies.columns import refuse_use
 from policies.document import AggregateRule, Mode, Policy, Table
 from policies.reasons import Reason
-from policies.shape import QueryShape
+from policies.shape import Place, QueryShape
 
 
 class Verdict(StrEnum):
@@ -117,19 +117,28 @@ def _rule_reasons(
 
 
 def _uses(policy: Policy, shape: QueryShape) -> Iterator[Reason]:
+    used = {use.table for use in shape.uses}
+    for name in shape.tables:
+        # `SELECT count(*) FROM t` uses no column of t.
+        if name not in used and policy.table(name) is None:
+            yield _unknown_table(policy, name, None)
     for use in shape.uses:
         table = policy.table(use.table)
         if table is None:
-            yield Reason(
-                "unknown_table",
-                f"`{use.table[:60]}` is no table of this policy",
-                f"The tables are: {', '.join(t.name for t in policy.tables)}.",
-                use.place,
-            )
+            yield _unknown_table(policy, use.table, use.place)
         elif table.is_protected:
             reason = refuse_use(table, use)
             if reason is not None:
                 yield reason
+
+
+def _unknown_table(policy: Policy, name: str, place: Place | None) -> Reason:
+    return Reason(
+        "unknown_table",
+        f"`{name[:60]}` is no table of this policy",
+        f"The tables are: {', '.join(t.name for t in policy.tables)}.",
+        place,
+    )
 
 
 def _joins(policy: Policy, shape: QueryShape) -> Iterator[Reason]:

@@ -157,7 +157,7 @@ def _starts(columns: Sequence[ProfiledColumn]) -> list[_Start]:
         if column.name.casefold() in seen:
             start = _left_out(column, "another column differs only in letter case")
         elif start.roles == (Role.UNIT_KEY,) and has_unit:
-            start = _hidden(column, "looks like a second key of who is protected")
+            start = _hidden(column, "a second key: to protect both, name both under units")
         has_unit = has_unit or start.roles == (Role.UNIT_KEY,)
         seen.add(column.name.casefold())
         found.append(start)

@@ -140,7 +140,9 @@ def _limits(column: Column, *, noisy: bool) -> Iterator[str]:
 
 
 def _derived(item: Derived) -> str:
-    compare = (
-        "" if item.grid is None else f" and compare it with multiples of {plain(item.grid)}"
+    # `policies.columns` treats a name that is no column as hidden: say so until the
+    # sandbox computes derived measures.
+    return (
+        f"`{item.name}` is a measure that the provider defined as `{item.expr}`. This node "
+        "cannot compute such measures yet and refuses a query that names it."
     )
-    return f"`{item.name}`, defined as `{item.expr}`: queries may aggregate it{compare}."
