@@ -12,11 +12,6 @@ from django.db import connection
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings() -> None:
-    """Keep the test database's name per xdist worker in its own home (tests.environment)."""
-
-
-@pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """Let a transactional test empty the tables on SQLite, where that is DELETE.
 
