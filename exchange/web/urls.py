@@ -1,0 +1,102 @@
+"""The web pages, one namespace for each stage."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, URLResolver, include, path
+
+from exchange.web import (
+    agreements,
+    audit,
+    catalogue,
+    home,
+    operations,
+    parties,
+    publishing,
+    queries,
+)
+
+Patterns = list[URLPattern | URLResolver]
+
+_home: Patterns = [path("", home.home, name="home")]
+
+_parties: Patterns = [
+    path("login/", parties.sign_in, name="sign_in"),
+    path("logout/", parties.sign_out, name="sign_out"),
+    path("tokens/", parties.tokens, name="tokens"),
+    path("tokens/<uuid:public_id>/revoke/", parties.revoke, name="revoke"),
+]
+
+_catalogue: Patterns = [
+    path("catalogue/", catalogue.catalogue, name="list"),
+    path("datasets/", catalogue.mine, name="mine"),
+    path("datasets/<uuid:dataset_id>/", catalogue.detail, name="detail"),
+    path("datasets/<uuid:dataset_id>/policy/", catalogue.policy_document, name="policy"),
+    path("versions/<uuid:version_id>/withdraw/", catalogue.withdraw, name="withdraw"),
+]
+
+_publishing: Patterns = [
+    path("publish/", publishing.start, name="start"),
+    path("datasets/<uuid:dataset_id>/upload/", publishing.upload, name="upload"),
+    path("versions/<uuid:version_id>/columns/", publishing.columns, name="columns"),
+    path("versions/<uuid:version_id>/progress/", publishing.progress, name="progress"),
+    path("versions/<uuid:version_id>/retry/", publishing.retry, name="retry"),
+    path("versions/<uuid:version_id>/policy/", publishing.policy, name="policy"),
+    path(
+        "versions/<uuid:version_id>/policy/words/",
+        publishing.policy_words_now,
+        name="words",
+    ),
+    path("versions/<uuid:version_id>/licence/", publishing.licence, name="licence"),
+    path("versions/<uuid:version_id>/review/", publishing.review, name="review"),
+]
+
+_agreements: Patterns = [
+    path("inbox/", agreements.inbox, name="inbox"),
+    path("requests/", agreements.listing, name="list"),
+    path("datasets/<uuid:dataset_id>/request/<slug:kind>/", agreements.ask, name="ask"),
+    path("requests/<uuid:request_id>/", agreements.detail, name="detail"),
+    path("requests/<uuid:request_id>/withdraw/", agreements.withdraw, name="withdraw"),
+    path("grants/<uuid:grant_id>/", agreements.grant, name="grant"),
+    path("grants/<uuid:grant_id>/revoke/", agreements.revoke, name="revoke"),
+]
+
+_queries: Patterns = [
+    path("queries/", queries.listing, name="list"),
+    path("queries/<uuid:query_id>/", queries.detail, name="detail"),
+    path("queries/<uuid:query_id>/progress/", queries.progress, name="progress"),
+    path("queries/<uuid:query_id>/retry/", queries.retry, name="retry"),
+    path("grants/<uuid:grant_id>/query/", queries.write, name="write"),
+    path("grants/<uuid:grant_id>/check/", queries.check, name="check"),
+    path("grants/<uuid:grant_id>/rows/", queries.subset, name="subset"),
+    path("releases/", queries.releases, name="releases"),
+    path("releases/<uuid:release_id>/show/", queries.show, name="show"),
+    path("releases/<uuid:release_id>/download/", queries.download, name="download"),
+    path("releases/<uuid:release_id>/receipt/", queries.receipt, name="receipt"),
+]
+
+_audit: Patterns = [
+    path("audit/", audit.listing, name="list"),
+    path("audit/log.jsonl", audit.export, name="export"),
+    path("audit/<uuid:event_id>/", audit.event, name="event"),
+    path("audit/<uuid:event_id>/receipt/", audit.event_receipt, name="event_receipt"),
+    path("cases/", audit.cases, name="cases"),
+    path("cases/<uuid:case_id>/", audit.case, name="case"),
+    path("verify/", audit.verify, name="verify"),
+]
+
+_operations: Patterns = [
+    path("operations/", operations.listing, name="list"),
+    path("operations/<uuid:public_id>/restart/", operations.restart, name="restart"),
+    path("health/", operations.health, name="health"),
+]
+
+urlpatterns: Patterns = [
+    path("", include((_home, "home"))),
+    path("", include((_parties, "parties"))),
+    path("", include((_catalogue, "catalogue"))),
+    path("", include((_publishing, "publishing"))),
+    path("", include((_agreements, "agreements"))),
+    path("", include((_queries, "queries"))),
+    path("", include((_audit, "audit"))),
+    path("", include((_operations, "operations"))),
+]
