@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,20 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.db import connection
+from hypothesis import HealthCheck, settings
+
+# Few examples, the same each time, in every run; many by `./bonded test --long`.
+settings.register_profile(
+    "quick", max_examples=50, derandomize=True, deadline=None, database=None
+)
+settings.register_profile(
+    "long",
+    max_examples=3000,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("long" if os.environ.get("BONDED_TEST_LONG") else "quick")
 
 
 @pytest.fixture(scope="session")
