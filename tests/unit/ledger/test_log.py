@@ -16,7 +16,14 @@ from ledger.errors import (
     RootMismatch,
     SignerUnknown,
 )
-from ledger.log import MAX_LINE_BYTES, read_log, verify_log, verify_log_export
+from ledger.log import (
+    MAX_LINE_BYTES,
+    LogHeader,
+    dump_log,
+    read_log,
+    verify_log,
+    verify_log_export,
+)
 from tests.factories.ledger import KEY, STRANGER, altered, make_entry, make_log
 
 
@@ -140,6 +147,21 @@ def test_read_log_yields_what_dump_log_wrote() -> None:
     assert header.checkpoint == log.note()
     assert header.start == 3
     assert list(entries) == log.entries[3:]
+
+
+def test_dump_log_of_a_whole_log_starts_at_the_first_entry() -> None:
+    """What stands here is on other people's disks: a change needs a new version."""
+    log = make_log(2)
+
+    header, *entries = dump_log(LogHeader(log.note()), log.entries)
+
+    assert json.loads(header) == {
+        "checkpoint": log.note(),
+        "format": "bonded-log/1",
+        "left": [],
+        "start": 0,
+    }
+    assert entries == [entry + b"\n" for entry in log.entries]
 
 
 @pytest.mark.parametrize(

@@ -294,9 +294,9 @@ def test_prove_consistency_outside_the_tree_is_refused(old: int, new: int) -> No
 
 
 def test_verify_inclusion_says_how_many_hashes_are_needed() -> None:
-    with pytest.raises(ProofMalformed, match="proof has 0 hashes, index 5 of 9 needs 4"):
+    with pytest.raises(ProofMalformed, match="proof has 0 hashes, index 9 of 11 needs 3"):
         merkle.verify_inclusion(
-            leaf_hash=bytes(32), index=5, size=9, proof=[], root=bytes(32)
+            leaf_hash=bytes(32), index=9, size=11, proof=[], root=bytes(32)
         )
 
 
