@@ -128,7 +128,7 @@ def retry_version(
                 if csv is not None:
                     changes |= _csv_fields(csv)
             advance(version, to=to, by=by, changes=changes)
-            enqueue(kind=kind, target_id=str(version.pk))
+            enqueue(kind, version.pk)
     except IntegrityError as error:
         raise _duplicate(version) from error
     return version
@@ -164,7 +164,7 @@ def partition_version(
             by=by,
             changes={"data_key": key, "unit_columns": unit_columns(table)},
         )
-        enqueue(kind=PARTITION, target_id=str(version.pk))
+        enqueue(PARTITION, version.pk)
     return version
 
 
@@ -208,14 +208,25 @@ def _take_in(
         key=opened(version.source_key),
         limit_bytes=settings.BONDED_UPLOAD_BYTES,
     )
+    try:
+        _accept(version, sealed, by=by)
+    except BaseException:
+        vault.remove(sealed.file.name)
+        raise
+
+
+def _accept(version: DatasetVersion, sealed: vault.SealedUpload, *, by: User) -> None:
     if not sealed.content_bytes:
         raise Invalid(
             "the upload has no bytes",
             code="upload_empty",
             hint="Choose a file that has a header and rows.",
         )
+    version.content_sha256 = sealed.content_sha256
     try:
         with transaction.atomic():
+            if _twin(version) is not None:
+                raise _duplicate(version)
             StoredFile.objects.create(
                 version=version,
                 part=StoredFile.Part.SOURCE,
@@ -223,9 +234,6 @@ def _take_in(
                 sha256=sealed.file.sha256,
                 size_bytes=sealed.file.size_bytes,
             )
-            version.content_sha256 = sealed.content_sha256
-            if _twin(version) is not None:
-                raise _duplicate(version)
             advance(
                 version,
                 to=VersionState.PROFILING,
@@ -240,7 +248,7 @@ def _take_in(
                 size_bytes=sealed.content_bytes,
                 format=version.format,
             )
-            enqueue(kind=PROFILE, target_id=str(version.pk))
+            enqueue(PROFILE, version.pk)
     except IntegrityError as error:
         raise _duplicate(version) from error
 

@@ -163,6 +163,8 @@ def shred_expired(*, now: datetime) -> int:
 
 
 def _shred(release: Release, *, by: Actor) -> Release:
+    # From held or available alike: what the caller had loaded may be a moment old.
+    release.refresh_from_db()
     query, name = release.query, release.stored_name
     with transaction.atomic():
         advance(

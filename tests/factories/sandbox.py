@@ -65,9 +65,9 @@ class FakeDaemon:
     # Raised instead of the next outcomes, one each.
     errors: list[SandboxError] = field(default_factory=list)
     # Called with each job before its outcome comes back: what happens meanwhile.
-    meanwhile: Callable[[Job], None] = lambda job: None
+    meanwhile: Callable[[Job], None] | None = None
 
-    def run(self, job: Job, timeout: float | None = None) -> Outcome:
+    def run(self, job: Job) -> Outcome:
         self.jobs.append(job)
         if self.errors:
             raise self.errors.pop(0)
@@ -79,7 +79,8 @@ class FakeDaemon:
             SubsetJob: self._subset,
         }
         outcome = works[type(job)](job)
-        self.meanwhile(job)
+        if self.meanwhile is not None:
+            self.meanwhile(job)
         return outcome
 
     def cancel(self, job_id: str) -> bool:
