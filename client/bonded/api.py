@@ -14,25 +14,12 @@ rows = ds.subset(accept_licence="CDLA-Permissive-2.0").to_pandas()
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING
+from itertools import islice
 from uuid import UUID
 
-from bonded.config import Config, load_config
-from bonded.errors import (
-    AnswerMalformed,
-    BondedError,
-    IntegrityFailed,
-    LicenceNotAccepted,
-    NoGrant,
-    NotFound,
-    QueryRefused,
-    RunFailed,
-    StillWaiting,
-)
+from bonded.config import load_config
+from bonded.errors import AnswerMalformed, LicenceNotAccepted, NoGrant, NotFound
 from bonded.records import (
     AccessRequest,
     DatasetInfo,
@@ -46,38 +33,20 @@ from bonded.records import (
     parse_request,
     parse_verdict,
 )
-from bonded.results import Package, Result, digest_header, parse_package, parse_result
-from bonded.transport import Json, Transport
+from bonded.results import Package, Result
+from bonded.session import SUBSET, Session
+from bonded.transport import Json
 
-if TYPE_CHECKING:
-    from bonded.receipts import Receipt
-
-AGGREGATE, SUBSET = "aggregate", "subset"
-PAUSES_SECONDS = (0.1, 0.2, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0)
+AGGREGATE = "aggregate"
 
 
-class Node:
+class Node(Session):
     """One node, with one reader's token. Usable as a context manager."""
-
-    def __init__(self, config: Config, *, transport: Transport | None = None) -> None:
-        self.config = config
-        self.transport = transport or Transport(config)
-        self._verifier_key = config.verifier_key
 
     @classmethod
     def connect(cls, url: str | None = None, token: str | None = None) -> Node:
         """A node by arguments, then BONDED_URL and BONDED_TOKEN, then `bonded login`."""
         return cls(load_config(url=url, token=token))
-
-    def close(self) -> None:
-        """No connection is left open."""
-        self.transport.close()
-
-    def __enter__(self) -> Node:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def me(self) -> Json:
         """Whose token this is, its scopes, and the holder's organisations."""
@@ -120,67 +89,9 @@ class Node:
         """The submitted queries and subsets that this reader may see, newest first."""
         return (parse_query(record) for record in self.transport.pages("queries"))
 
-    def status(self, query_id: str) -> QueryStatus:
-        """Where a submitted query or subset stands."""
-        return parse_query(self.transport.get(f"queries/{query_id}"))
-
-    def wait(self, query_id: str, *, timeout_seconds: float = 120.0) -> QueryStatus:
-        """The query's final state.
-
-        Raises StillWaiting when the time is over, also for one that a reviewer must decide.
-        """
-        deadline = time.monotonic() + timeout_seconds
-        for pause in _pauses():
-            status = self.status(query_id)
-            if status.is_final:
-                return status
-            if time.monotonic() + pause > deadline:
-                raise StillWaiting(
-                    f"query {query_id} is {status.state.replace('_', ' ')} "
-                    f"after {timeout_seconds:g} s",
-                    hint=f"it goes on at the node: `bonded status {query_id}`",
-                )
-            time.sleep(pause)
-        raise AssertionError("pauses do not end")
-
-    def fetch(self, release_id: str) -> Result | Package:
-        """What a release holds: a Result of aggregates or a Package of rows.
-
-        Raises IntegrityFailed if the bytes are not those whose digest the node stated.
-        """
-        record = self.transport.get(f"releases/{release_id}")
-        path = f"releases/{release_id}/content"
-        if record.get("kind") == SUBSET:
-            url = f"{self.config.url}/api/v1/{path}"
-            receipt = partial(self.receipt, release_id, _text(record, "sha256"))
-            return parse_package(
-                record, transport=self.transport, url=url, path=path, receipt=receipt
-            )
-        content, headers = self.transport.content(path)
-        digest = hashlib.sha256(content).hexdigest()
-        for stated in (digest_header(headers), record.get("sha256")):
-            if stated is not None and stated != digest:
-                raise IntegrityFailed(
-                    f"release {release_id} arrived with another digest than stated",
-                    hint="fetch it again; if it persists, tell the provider",
-                )
-        receipt = partial(self.receipt, release_id, digest)
-        return parse_result(content, release_id=release_id, receipt=receipt)
-
-    def receipt(self, release_id: str, content_sha256: str | None = None) -> Receipt:
-        """The proof of a release, tied to the content of that digest where one is given."""
-        from bonded.receipts import Receipt  # loads cryptography
-
-        data, _ = self.transport.content(f"releases/{release_id}/receipt")
-        return Receipt(
-            data, verifier_key=self.verifier_key(), content_sha256=content_sha256
-        )
-
-    def verifier_key(self) -> str:
-        """The key of the node's log: the one pinned at login, else what the node shows."""
-        if not self._verifier_key:
-            self._verifier_key = self.transport.text("log/key").strip()
-        return self._verifier_key
+    def events(self, *, limit: int = 50, **filters: str | None) -> list[Json]:
+        """The newest audit events that this reader may see and all filters let through."""
+        return list(islice(self.transport.pages("audit/events", query=filters), limit))
 
     def __repr__(self) -> str:
         return f"Node({self.config.url!r})"
@@ -198,6 +109,11 @@ class Dataset:
         """All that the node says of it to this reader; fetched when first needed."""
         if not self._info.columns:
             self._info = parse_dataset(self.node.transport.get(f"datasets/{self._info.id}"))
+        return self._info
+
+    @property
+    def listed(self) -> DatasetInfo:
+        """What the node has said of it so far, without asking again."""
         return self._info
 
     @property
@@ -288,7 +204,7 @@ class Dataset:
         reviewer decides, or the queue is long; the query goes on at the node).
         """
         submitted = self.submit(sql, purpose=purpose)
-        released = self._released(submitted, timeout_seconds=timeout_seconds)
+        released = self.node.released(submitted, timeout_seconds=timeout_seconds)
         if not isinstance(released, Result):
             raise AnswerMalformed("an aggregate query was answered by a package of rows")
         return released
@@ -320,13 +236,10 @@ class Dataset:
             "accept_licence": accept_licence,
         }
         submitted = parse_query(self.node.transport.post("subsets", body))
-        released = self._released(submitted, timeout_seconds=timeout_seconds)
+        released = self.node.released(submitted, timeout_seconds=timeout_seconds)
         if not isinstance(released, Package):
             raise AnswerMalformed("a subset was answered by something other than rows")
         return released
-
-    def _released(self, query: QueryStatus, *, timeout_seconds: float) -> Result | Package:
-        return released(self.node, query, timeout_seconds=timeout_seconds)
 
     def _grant(self, kind: str, purpose: str | None) -> Grant:
         fitting = [
@@ -354,45 +267,9 @@ class Dataset:
         return f"Dataset({self.name!r}, {self.title!r})"
 
 
-def released(node: Node, query: QueryStatus, *, timeout_seconds: float) -> Result | Package:
-    """What a submitted query ends in. Raises QueryRefused, RunFailed or StillWaiting."""
-    status = (
-        query if query.is_final else node.wait(query.id, timeout_seconds=timeout_seconds)
-    )
-    if status.state == "refused":
-        raise QueryRefused(status.reasons)
-    if status.release is None or status.release_state != "available":
-        raise _failure(status)
-    return node.fetch(status.release)
-
-
-def _failure(status: QueryStatus) -> BondedError:
-    if status.error is not None:
-        error = status.error
-        return RunFailed(error.message, hint=error.hint, code=error.code)
-    if status.release_state == "shredded":
-        return RunFailed(
-            f"the result of query {status.id} is past its retention and was shredded",
-            hint="submit the query again",
-            code="release_shredded",
-        )
-    return RunFailed(f"query {status.id} ended as {status.state.replace('_', ' ')}")
-
-
 def _is_uuid(text: str) -> bool:
     try:
         UUID(text)
     except ValueError:
         return False
     return True
-
-
-def _text(record: Json, key: str) -> str | None:
-    value = record.get(key)
-    return value if isinstance(value, str) else None
-
-
-def _pauses() -> Iterator[float]:
-    yield from PAUSES_SECONDS
-    while True:
-        yield PAUSES_SECONDS[-1]
