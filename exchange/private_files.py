@@ -15,7 +15,7 @@ def write_new(path: Path, text: str) -> None:
 
 
 def replace(path: Path, text: str) -> None:
-    """Put `text` in the place of `path` at once: no reader, and no crash, meets half of it."""
+    """Put `text` in the place of `path` at once: nobody, nor a crash, meets half of it."""
     fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     write_new(fresh, text)

@@ -53,7 +53,7 @@ SECRET_KEY_FILE: Final = SECRETS_DIR / "django.key"
 
 def _secret_key() -> str:
     """Read the secret, or "" before set-up: Django refuses to sign anything with that."""
-    key = env.str("BONDED_SECRET_KEY", default="")
+    key: str = env.str("BONDED_SECRET_KEY", default="")
     if not key and SECRET_KEY_FILE.is_file():
         key = SECRET_KEY_FILE.read_text(encoding="ascii").strip()
     if key and (len(key) < 50 or len(set(key)) < 10):
@@ -157,7 +157,8 @@ DATABASES: dict[str, dict[str, Any]] = {
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # IMMEDIATE: a transaction that will write takes the lock when it begins, so that it
-    # waits its turn instead of failing half-way. FULL: a committed event survives a power cut.
+    # waits its turn instead of failing half-way. FULL: what is committed survives a power
+    # cut.
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
@@ -255,7 +256,7 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
-# Static files are served from the packages themselves: a fresh clone needs no collectstatic.
+# Static files are served from the packages: a fresh clone needs no collectstatic.
 WHITENOISE_USE_FINDERS = True
 
 # --- REST -----------------------------------------------------------------------------
@@ -274,7 +275,7 @@ REST_FRAMEWORK: dict[str, Any] = {
 
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Bonded",
-    "DESCRIPTION": "Ask for labelled data and controlled aggregates; verify what was released.",
+    "DESCRIPTION": "Ask for labelled data and controlled aggregates; verify releases.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from django.db import models, transaction
 
@@ -19,7 +19,7 @@ Moves = Mapping[Any, frozenset[Any]]
 class Stateful(Protocol):
     """A model with a `state` field and the table of its legal moves in `MOVES`."""
 
-    MOVES: Moves
+    MOVES: ClassVar[Moves]
     state: Any
     pk: Any
 
@@ -28,7 +28,7 @@ S = TypeVar("S", bound=models.Model)
 
 
 def check_can_move(obj: models.Model, to: StrEnum) -> None:
-    """Raise Conflict (`illegal_move`) unless the table lets `obj` go from its state to `to`."""
+    """Raise Conflict (`illegal_move`) unless the table lets `obj` go to `to`."""
     row = cast(Stateful, obj)
     allowed = row.MOVES.get(row.state, frozenset())
     if to not in allowed:

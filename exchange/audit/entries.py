@@ -1,4 +1,4 @@
-"""From an act to the bytes that are hashed: what the log says, and what it only commits to."""
+"""From an act to what is hashed: what the log says, and what it only commits to."""
 
 from __future__ import annotations
 

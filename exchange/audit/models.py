@@ -23,10 +23,10 @@ def _refuse(verb: str) -> NoReturn:
 
 
 class InsertOnlyQuerySet(models.QuerySet[Any]):
-    def update(self, **kwargs: Any) -> NoReturn:
+    def update(self, **kwargs: Any) -> NoReturn:  # noqa: ARG002 - Django's signature
         _refuse("changed")
 
-    def bulk_update(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def bulk_update(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ARG002
         _refuse("changed")
 
     def delete(self) -> NoReturn:
@@ -64,7 +64,7 @@ class InsertOnly(models.Model):
             _refuse("changed")
         super().save(*args, **kwargs)
 
-    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ARG002
         _refuse("deleted")
 
 
@@ -141,7 +141,7 @@ class TreeNode(InsertOnly):
 
 
 class StoredCheckpoint(InsertOnly):
-    """A signed size of the log. `previous_size` unique makes the chain: no two successors."""
+    """A signed size of the log. `previous_size` is unique: no size has two successors."""
 
     size = models.BigIntegerField(unique=True)
     previous_size = models.BigIntegerField(unique=True)

@@ -1,8 +1,8 @@
 """The only channel upwards: later stages hear of events once a checkpoint covers them.
 
 A listener is called in the sequencer's process after the sealing transaction committed. It
-may be missed when that process dies in between, so it must be safe to run twice, and whoever
-depends on it must also find its work by looking at rows.
+may be missed when that process dies in between, so it must be safe to run twice, and who
+depends on it must also find the work by looking at rows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def subscribe(type: EventType, listener: Listener) -> None:  # noqa: A002 - the 
 
 
 def announce(event: AuditEvent) -> None:
-    """Tell the listeners; a failing one is logged by place and keeps nobody else from it."""
+    """Tell the listeners; one that fails is logged and keeps the others from nothing."""
     for listener in _listeners.get(EventType(event.type), []):
         try:
             listener(event)

@@ -1,4 +1,4 @@
-"""Read the log: the story of a case, the receipt of an event, an export to verify elsewhere."""
+"""Read the log: the story of a case, the receipt of an event, an export to verify."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ class Sealed:
 def seal() -> Sealed | None:
     """Integrate up to 1,000 pending events and sign; None when there was nothing to do.
 
-    Afterwards each of them has its index and leaf hash, the tree its nodes, and a checkpoint
-    covers them. Subscribers of `news` hear of them once this is committed. None also when
+    Afterwards each has its index and leaf hash, the tree its nodes, and a checkpoint covers
+    them. Subscribers of `news` hear of them once this is committed. None also when
     another caller was faster.
     """
     try:

@@ -1,4 +1,4 @@
-"""The key that signs the log's checkpoints: one file, mode 0600, bound to the node's name."""
+"""The key that signs the log's checkpoints: one file, mode 0600, bound to one name."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class SigningKeyUnusable(Unavailable):
 
 
 def create_signing_key(path: Path, name: str) -> None:
-    """Write a fresh signing key for the log `name`. Raises FileExistsError if there is one."""
+    """Write a fresh key for the log `name`. Raises FileExistsError if there is one."""
     key = SigningKey(name, secrets.token_bytes(KEY_BYTES))
     write_new(path, f"{FORMAT}\n{key.name}\n{encode_bytes(key.seed)}\n")
 
 
 def read_signing_key(path: Path, name: str) -> SigningKey:
-    """Return the key in `path`. Raises SigningKeyUnusable unless it is sound and for `name`."""
+    """Return the key in `path`; SigningKeyUnusable unless it is sound and for `name`."""
     try:
         mode = path.stat().st_mode & 0o777
         lines = path.read_text(encoding="utf-8").splitlines()

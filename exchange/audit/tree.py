@@ -12,7 +12,7 @@ from ledger.merkle import Node
 
 
 class RowStore:
-    """As durable as the caller's transaction; the unique constraint refuses a second writer."""
+    """As durable as the caller's transaction; a constraint refuses a second writer."""
 
     def node(self, level: int, index: int) -> bytes | None:
         found = TreeNode.objects.filter(level=level, index=index).values_list(

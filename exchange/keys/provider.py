@@ -25,7 +25,7 @@ NONCE_BYTES: Final = 12
 
 
 class KeyUnusable(Unavailable):
-    """A wrapped key does not open: another context, another master key, or altered bytes."""
+    """A wrapped key does not open: another context or master key, or altered bytes."""
 
     code = "key_unusable"
 
@@ -123,7 +123,7 @@ class FileKeyring:
 
     @classmethod
     def create(cls, path: Path) -> FileKeyring:
-        """Write a keyring with one fresh master key. Raises FileExistsError if there is one."""
+        """Write a keyring with one fresh key. Raises FileExistsError if there is one."""
         ref = secrets.token_hex(8)
         write_new(path, _dump_keyring({ref: secrets.token_bytes(KEY_BYTES)}, ref))
         return cls(path)

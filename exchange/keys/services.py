@@ -37,7 +37,7 @@ def provider() -> KeyProvider:
 def issue_data_key(
     *, organisation: Organisation, purpose: KeyPurpose | str, subject: Subject, by: Actor
 ) -> DataKey:
-    """Make a fresh data key for one purpose and subject; only its wrapped bytes are kept."""
+    """Make a fresh data key for one purpose and subject; only wrapped bytes are kept."""
     subject_type, subject_id = subject_of(subject)
     with transaction.atomic():
         holder = _active_key(organisation, by=by)
@@ -81,9 +81,9 @@ def unwrap(data_key: DataKey) -> bytes:
 
 
 def derive(organisation: Organisation, label: str) -> bytes:
-    """Return the organisation's 32-byte key for `label`: the same for ever, survives rewrap.
+    """Return the organisation's 32-byte key for `label`: the same for ever.
 
-    Its root is a data key of its own, made at first use.
+    Its root is a data key of its own, made at first use; a rewrap does not change it.
     """
     roots = DataKey.objects.filter(
         purpose=KeyPurpose.DERIVATION,

@@ -49,7 +49,7 @@ class Child:
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """The role is played by a fresh process, in a session of its own, logging to a file."""
+        """A fresh process plays the role, in a session of its own, logging to a file."""
         parent = os.getpid()
 
         def before_exec() -> None:
@@ -59,14 +59,14 @@ class Child:
                 os._exit(1)
 
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: PLW1509 - the supervisor has no threads
+            self._process = subprocess.Popen(
                 self.role.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **self.role.environment},
                 start_new_session=True,
-                preexec_fn=before_exec,
+                preexec_fn=before_exec,  # safe: the supervisor has no threads
             )
         self._started = time.monotonic()
 
@@ -74,7 +74,7 @@ class Child:
         return self._process is None and time.monotonic() >= self._not_before
 
     def reap(self) -> int | None:
-        """Return the exit status of a process that died since, having planned its successor."""
+        """Return the exit status of a process that died, and plan when the next starts."""
         if self._process is None or self._process.poll() is None:
             return None
         status = self._process.returncode
@@ -112,7 +112,7 @@ class Child:
 
 
 def adopt_orphans() -> None:
-    """Grandchildren whose parent died become children of this process, to be reaped here."""
+    """Grandchildren whose parent died become children of this process."""
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 

@@ -4,11 +4,11 @@ How «exactly once» holds, whatever dies when:
 
     before the act commits     the row rolls back with the act: there is no work
     after commit, no ring      the sweep rings what waits longer than a moment
-    rung twice                 `claim` is a compare-and-set: the second finds no claim to make
-    worker dies in the work    its lease runs out, or its process is seen to be gone; the next
-                               claim gets a fresh lease
+    rung twice                 `claim` is a compare-and-set: the second gets nothing
+    worker dies in the work    its lease runs out, or its process is seen to be gone;
+                               the next claim gets a fresh lease
     worker dies at the end     the work's last transaction and `done` are one (`completing`)
-    worker wakes up too late   its lease is no longer the row's: its last transaction rolls back
+    worker wakes up too late   its lease is not the row's: its last transaction rolls back
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def finish(operation: Operation) -> None:
 
 
 def fail(operation: Operation, error: Failure) -> None:
-    """Mark leased work failed with the error's code, and its target by the handler's word."""
+    """Mark leased work failed with the error's code, its target as the handler says."""
     handler = handler_of(operation.kind)
     with transaction.atomic():
         _move_leased(

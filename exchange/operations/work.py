@@ -49,7 +49,7 @@ def perform(public_id: uuid.UUID | str) -> Operation | None:
             operation,
             Abandoned(
                 f"The worker died {handler.max_attempts} times while doing this.",
-                hint="Restart it once the cause is found; the node's log names each attempt.",
+                hint="Restart it once the cause is found; the node's log has it.",
             ),
         )
         return operation
@@ -73,14 +73,14 @@ def perform(public_id: uuid.UUID | str) -> Operation | None:
             operation,
             Unexpected(
                 "The node met a fault it did not expect.",
-                hint="Restart the operation; if it fails again, tell the node's operator its id.",
+                hint="Restart it; if it fails again, tell the node's operator its id.",
             ),
         )
     return operation
 
 
 def sweep(now: dt.datetime | None = None) -> int:
-    """Ring again for what nobody started or whose worker is gone; returns how many rings."""
+    """Ring again for what nobody started or whose worker is gone; returns how many."""
     now = now or timezone.now()
     leased = Operation.objects.filter(state=OperationState.LEASED)
     for operation in leased.only("pk", "lease", "lease_owner"):

@@ -24,7 +24,7 @@ class Kind(models.TextChoices):
 
 
 class Role(models.TextChoices):
-    """What a person is in an organisation; `permissions.GRANTED` says what that lets them do."""
+    """What a person is in an organisation; `permissions.GRANTED` says what they may do."""
 
     ADMIN = "admin", _("administrator")
     STEWARD = "steward", _("data steward")

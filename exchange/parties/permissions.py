@@ -1,7 +1,7 @@
-"""What each role lets a person do for its organisation, kept as guardian's object permissions.
+"""What each role lets a person do for its organisation: guardian's object permissions.
 
-Each `check_can_…` raises Forbidden, each `can_…` asks it. A permission is about a person and
-an organisation; what a purpose may see of data is a policy's business, not this module's.
+Each `check_can_…` raises Forbidden, each `can_…` asks it. A permission is about a person
+and an organisation; what a purpose may see of data is a policy's business, not this one's.
 """
 
 from __future__ import annotations

@@ -16,5 +16,5 @@ def new_secret() -> str:
 
 
 def digest_of(secret: str) -> str:
-    """Return the SHA-256 of a token; its 256 random bits need neither salt nor stretching."""
+    """Return the SHA-256 of a token; 256 random bits need neither salt nor stretching."""
     return hashlib.sha256(secret.encode()).hexdigest()

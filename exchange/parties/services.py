@@ -31,7 +31,7 @@ MAX_TOKEN_DAYS = 365
 
 
 def register_organisation(*, slug: str, name: str, kind: Kind, by: Actor) -> Organisation:
-    """Add an organisation. Raises Conflict (`organisation_exists`) when the slug is taken."""
+    """Add an organisation. Raises Conflict (`organisation_exists`) for a taken slug."""
     try:
         with transaction.atomic():
             organisation = Organisation.objects.create(
@@ -100,8 +100,8 @@ def grant_membership(
     role = Role(role)
     if role is Role.REGULATOR and organisation.kind != Kind.REGULATOR:
         raise Invalid(
-            f"{organisation.name} is a {organisation.kind}; the role of regulator exists only "
-            "in a regulator's organisation.",
+            f"{organisation.name} is a {organisation.kind}; the role of regulator exists "
+            "only in a regulator's organisation.",
             code="role_not_here",
             hint="Grant another role, or add the person to the regulator's organisation.",
         )
@@ -184,7 +184,7 @@ def issue_token(
 
 
 def revoke_token(*, token: ApiToken, by: Actor) -> ApiToken:
-    """Make a token useless from now on. Raises NotFound (`token_not_active`) the second time."""
+    """Make a token useless from now on. Raises NotFound (`token_not_active`) next time."""
     now = timezone.now()
     with transaction.atomic():
         if not ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now):

@@ -17,13 +17,13 @@ from exchange.parties.models import User
 # An event that cannot be written raises here, inside login(): the session is then never
 # saved, and so the login did not happen.
 @receiver(user_logged_in, dispatch_uid="parties.login_succeeded")
-def record_login(user: User, **kwargs: Any) -> None:
+def record_login(user: User, **_: Any) -> None:
     with transaction.atomic():
         record(type=EventType.LOGIN_SUCCEEDED, actor=user, subject=user, method="password")
 
 
 @receiver(user_login_failed, dispatch_uid="parties.login_failed")
-def record_failed_login(credentials: dict[str, Any], **kwargs: Any) -> None:
+def record_failed_login(credentials: dict[str, Any], **_: Any) -> None:
     # Whatever was typed as a name may be a password: it is committed to, not written.
     typed = str(credentials.get("username", ""))[:150]
     with transaction.atomic():

@@ -1,4 +1,4 @@
-"""How a request proves who it is with an API token: Bearer, or Basic with it as password."""
+"""How a request proves who it is: an API token, as Bearer or as Basic password."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def token_user(secret: str) -> tuple[User, ApiToken]:
         raise Unauthenticated(
             "This API token is not known here.",
             code="token_unknown",
-            hint="Check that it is whole and of this node; issue a new one on your account page.",
+            hint="Check that it is whole and of this node, or issue a new one.",
         )
     if token.revoked_at is not None:
         raise Unauthenticated(
@@ -66,7 +66,7 @@ def check_scope(auth: object, scope: Scope) -> None:
 
 
 class TokenAuthentication(BaseAuthentication):
-    """`Authorization: Bearer bnd_…`, or Basic with any user name and the token as password."""
+    """`Authorization: Bearer bnd_…`, or Basic with any name and the token as password."""
 
     def authenticate(self, request: Request) -> tuple[User, ApiToken] | None:
         header = get_authorization_header(request).split()
@@ -74,8 +74,8 @@ class TokenAuthentication(BaseAuthentication):
             return None
         if len(header) != 2:
             raise Unauthenticated(
-                f"The Authorization header has {len(header)} parts, expected 2: a scheme and "
-                "a token.",
+                f"The Authorization header has {len(header)} parts, expected 2: a scheme "
+                "and a token.",
                 code="authorization_malformed",
             )
         secret = (
@@ -85,7 +85,7 @@ class TokenAuthentication(BaseAuthentication):
         )
         return token_user(secret)
 
-    def authenticate_header(self, request: Request) -> str:
+    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 - DRF's
         return 'Bearer realm="bonded"'
 
 

@@ -1,4 +1,4 @@
-"""Rows of the parties app. Services are used where an act is meant, these where a row is."""
+"""Rows of the parties app; where an act is meant, its service is called."""
 
 from __future__ import annotations
 

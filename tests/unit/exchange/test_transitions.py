@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
 from exchange.audit.actors import NODE
@@ -7,7 +9,7 @@ from exchange.audit.events import EventType
 from exchange.audit.models import AuditEvent
 from exchange.errors import Conflict
 from exchange.operations.models import Operation, OperationState
-from exchange.transitions import advance
+from exchange.transitions import Moves, advance
 
 pytestmark = pytest.mark.django_db
 
@@ -15,7 +17,7 @@ pytestmark = pytest.mark.django_db
 class Walk(Operation):
     """An operation with a table of moves, to walk through."""
 
-    MOVES = {
+    MOVES: ClassVar[Moves] = {
         OperationState.PENDING: frozenset(
             {OperationState.LEASED, OperationState.CANCELLED}
         ),

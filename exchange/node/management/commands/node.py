@@ -14,9 +14,9 @@ from exchange.node.readiness import check_is_ready
 from exchange.node.supervisor import Address, Plan, check_is_free, python, supervise
 
 # The daemon runs foreign SQL: it gets no settings, no secret and no database address.
-SANDBOX_ENVIRONMENT = {
-    name: "" for name in ("BONDED_SECRET_KEY", "DATABASE_URL", "BONDED_BROKER_URL")
-}
+SANDBOX_ENVIRONMENT = dict.fromkeys(
+    ("BONDED_SECRET_KEY", "DATABASE_URL", "BONDED_BROKER_URL"), ""
+)
 
 
 class Command(BaseCommand):
@@ -25,7 +25,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", type=int, default=8000)
-        parser.add_argument("--workers", type=int, default=2, help="Celery and sandbox workers")
+        parser.add_argument("--workers", type=int, default=2, help="of Celery and sandbox")
 
     def handle(self, *args: Any, **options: Any) -> None:
         address = Address(options["host"], options["port"])
@@ -41,7 +41,8 @@ class Command(BaseCommand):
                 )
             )
         except ExchangeError as error:
-            raise CommandError(f"{error.code}: {error.message} {error.hint}".strip()) from error
+            sentence = f"{error.code}: {error.message} {error.hint}".strip()
+            raise CommandError(sentence) from error
         sys.exit(status)
 
     def _say(self, sentence: str) -> None:

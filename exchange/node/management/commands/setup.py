@@ -10,7 +10,7 @@ from exchange.node.secret_files import Places, make_directories, make_secrets
 
 
 class Command(BaseCommand):
-    help = "Make what a node needs: directories, secrets (mode 0600), database. Safe to repeat."
+    help = "Make what a node needs: directories, secrets, database. Safe to repeat."
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -102,9 +102,12 @@ def test_record_in_a_transaction_that_rolls_back_leaves_nothing() -> None:
     class Stop(Exception):
         pass
 
-    with pytest.raises(Stop), transaction.atomic():
+    def act() -> None:
         record(type=EventType.LOGIN_SUCCEEDED, actor=ADA, subject=("user", "1"), method="x")
         raise Stop
+
+    with pytest.raises(Stop), transaction.atomic():
+        act()
 
     assert not AuditEvent.objects.exists()
 
@@ -116,7 +119,7 @@ def test_record_in_a_transaction_that_rolls_back_leaves_nothing() -> None:
 def test_record_refuses_values_that_no_entry_holds(
     value: object, error: type[LedgerError]
 ) -> None:
-    with pytest.raises(error), transaction.atomic():
+    with pytest.raises(error):
         write(extra=value)
 
 
@@ -201,9 +204,7 @@ def test_seal_fails_whole_when_an_event_got_its_place_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write(2)
-    monkeypatch.setattr(
-        "exchange.audit.models.EventQuerySet.give_place", lambda *args: False
-    )
+    monkeypatch.setattr("exchange.audit.models.EventQuerySet.give_place", lambda *_: False)
 
     assert seal() is None
 
@@ -355,9 +356,12 @@ def test_triggers_refuse_whoever_goes_round_the_managers(statement: str) -> None
     seal()
     _restore_triggers()
 
-    with pytest.raises(DatabaseError, match="insert only"), transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
+    with (
+        pytest.raises(DatabaseError, match="insert only"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement)
 
 
 def test_entry_of_an_event_is_what_anybody_can_read() -> None:

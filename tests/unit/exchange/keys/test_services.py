@@ -182,7 +182,7 @@ def test_destroyed_key_with_bytes_left_is_refused_by_the_database(model: Any) ->
             organisation=o, purpose=KeyPurpose.RESULT, subject=("release", "9"), by=NODE
         ),
         lambda o: rewrap(organisation=o, by=NODE),
-        lambda o: destroy(DataKey.objects.get(subject_id="v1"), by=NODE),
+        lambda _: destroy(DataKey.objects.get(subject_id="v1"), by=NODE),
     ],
     ids=["issue", "rewrap", "destroy"],
 )

@@ -1,4 +1,4 @@
-"""kill −9 of a real worker, at each point where it hurts: every act happens exactly once."""
+"""kill −9 of a real worker, where it hurts: every act happens exactly once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ APP = "tests.unit.exchange.operations.worker_app"
 
 
 class Worker:
-    """A Celery worker with beat, in a session of its own, as the supervisor would start it."""
+    """A Celery worker with beat, in a session of its own, as the supervisor starts it."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
