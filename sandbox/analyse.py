@@ -1,0 +1,55 @@
+"""Job kind `analyse`: SQL text to shape and plan. It handles text only, never a row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import duckdb
+
+from policies.codec import load_policy
+from policies.document import Policy
+from policies.shape import QueryShape
+from policies.shape_codec import shape_to_json
+from sandbox.bind import Analysis, bind
+from sandbox.engine import open_engine
+from sandbox.parse import parse
+from sandbox.protocol import AnalyseJob, AnalyseOutcome
+from sandbox.stage_one import stage_one_sql
+
+
+def analyse(
+    sql: str,
+    policy: Policy,
+    schemas: Mapping[str, Sequence[tuple[str, str]]],
+    connection: duckdb.DuckDBPyConnection,
+) -> Analysis:
+    """Return shape and plan of one query; only its parser touches the connection."""
+    select, findings = parse(sql, connection)
+    if select is None:
+        return Analysis(QueryShape(findings=tuple(findings)), None)
+    found = bind(select, policy, schemas)
+    if not findings:
+        return found
+    shape = found.shape
+    return Analysis(
+        QueryShape(
+            shape.tables,
+            shape.uses,
+            shape.joins,
+            shape.aggregates,
+            tuple(dict.fromkeys((*findings, *shape.findings))),
+            "",
+            shape.outputs,
+        ),
+        None,
+    )
+
+
+def run(job: AnalyseJob) -> AnalyseOutcome:
+    """Answer an analyse job; a refused query is an outcome too, its shape says why."""
+    policy = load_policy(job.policy)
+    schemas = {schema.table: schema.columns for schema in job.schemas}
+    connection = open_engine({}, job.limits)
+    found = analyse(job.sql, policy, schemas, connection)
+    executed = "" if found.plan is None else stage_one_sql(found.plan, policy)
+    return AnalyseOutcome(shape_to_json(found.shape), executed)

@@ -1,0 +1,50 @@
+"""Existence: which group keys may be printed though their cells are withheld.
+
+Only those whose domain is public anyway (declared `values: public`, or a column of a
+public table). All of them are printed then, the empty as well as the small, so that the
+list itself tells nothing. Every other withheld key collapses into one uncounted row.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import duckdb
+
+from policies.document import Policy
+from sandbox.plan import Plan
+from sandbox.render import quoted, term_sql
+from sandbox.terms import Ref, Term
+
+MAX_DOMAIN = 10_000
+
+
+def printed_domain(
+    plan: Plan, policy: Policy, connection: duckdb.DuckDBPyConnection
+) -> list[tuple[object, ...]] | None:
+    """Return every key of the plan's groups where all of them are public, else None."""
+    if not plan.keys or not all(_is_public(term, policy) for term in plan.keys):
+        return None
+    domains: list[list[object]] = []
+    size = 1
+    for term in plan.keys:
+        assert isinstance(term, Ref)
+        rows = connection.execute(
+            f"SELECT DISTINCT {term_sql(term)} FROM {quoted(term.table)} "
+            f"WHERE {term_sql(term)} IS NOT NULL LIMIT {MAX_DOMAIN + 1}"
+        ).fetchall()
+        domains.append([row[0] for row in rows])
+        size *= len(rows)
+        if size > MAX_DOMAIN:
+            return None
+    return list(itertools.product(*domains))
+
+
+def _is_public(term: Term, policy: Policy) -> bool:
+    if not isinstance(term, Ref):
+        return False
+    table = policy.table(term.table)
+    if table is None:
+        return False
+    column = table.column(term.column)
+    return table.public or (column is not None and column.values_public)

@@ -1,0 +1,117 @@
+"""From cells to the values of aggregates: pieces are added up, one withheld piece
+withholds the whole (DESIGN section 5, stage 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+from sandbox.disclosure.cell import Cell, Ground, Number
+from sandbox.plan import Aggregate, Plan
+from sandbox.terms import Literal, Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """The value of one aggregate in one visible cell; grounds say that it is withheld."""
+
+    value: Number | float | None
+    grounds: frozenset[Ground] = frozenset()
+
+
+def values_of(
+    plan: Plan, pieces: Sequence[Cell], distinct: Mapping[int, int]
+) -> tuple[Value, ...]:
+    """Return the value of each aggregate of the plan over the cells of one visible group.
+
+    `distinct` holds, by aggregate number, distinct units counted over several pieces.
+    """
+    position = {ref: index for index, ref in enumerate(plan.measured)}
+    return tuple(
+        _value(item, pieces, position, distinct.get(index))
+        for index, item in enumerate(plan.aggregates)
+    )
+
+
+def sets_of(
+    plan: Plan, pieces: Sequence[Cell], values: Sequence[Value]
+) -> list[list[Cell]]:
+    """Return the sets of cells whose totals are told by the values that are released."""
+    found = []
+    for aggregate, value in zip(plan.aggregates, values, strict=True):
+        if not value.grounds:
+            members = [cell for cell, _ in _contributing(aggregate, pieces)]
+            if members and members not in found:
+                found.append(members)
+    return found
+
+
+def contributes(plan: Plan, cell: Cell) -> bool:
+    """Whether any aggregate takes something from the rows of a cell."""
+    return any(_piece(aggregate, cell) is not None for aggregate in plan.aggregates)
+
+
+def _piece(aggregate: Aggregate, cell: Cell) -> Ref | Literal | None:
+    return aggregate.pieces[0 if aggregate.hidden is None else cell.codes[aggregate.hidden]]
+
+
+def _contributing(
+    aggregate: Aggregate, pieces: Sequence[Cell]
+) -> list[tuple[Cell, Ref | Literal]]:
+    return [
+        (cell, piece)
+        for cell in pieces
+        if cell.units and (piece := _piece(aggregate, cell)) is not None
+    ]
+
+
+def _value(
+    aggregate: Aggregate,
+    pieces: Sequence[Cell],
+    position: Mapping[Ref, int],
+    distinct: int | None,
+) -> Value:
+    contributing = _contributing(aggregate, pieces)
+    grounds: set[Ground] = set()
+    rows, total = 0, Fraction(0)
+    for cell, piece in contributing:
+        if aggregate.function == "count_distinct":
+            grounds |= cell.unsafe
+            continue
+        if isinstance(piece, Literal):
+            grounds |= cell.unsafe_rows
+            rows += cell.n
+            assert isinstance(piece.value, Decimal)
+            total += Fraction(piece.value) * cell.n
+            continue
+        index = position[piece]
+        contribution = cell.measures[index]
+        rows += contribution.n
+        if aggregate.function == "count":
+            grounds |= cell.unsafe_counts[index]
+        else:
+            grounds |= cell.unsafe_sums[index]
+            total += Fraction(contribution.total or 0)
+    if aggregate.function == "count_distinct":
+        if not contributing:
+            return Value(None, frozenset({Ground.EMPTY}))
+        return Value(None if grounds else distinct, frozenset(grounds))
+    if rows == 0:
+        # Zero and few must look alike.
+        grounds.add(Ground.EMPTY)
+    if grounds:
+        return Value(None, frozenset(grounds))
+    match aggregate.function:
+        case "count":
+            return Value(rows)
+        case "sum":
+            return Value(_number(total))
+        case _:
+            return Value(float(total / rows))
+
+
+def _number(total: Fraction) -> Number | float:
+    # Whole sums stay whole; others leave as the nearest double, as the engine's would.
+    return total.numerator if total.denominator == 1 else float(total)

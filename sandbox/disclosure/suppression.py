@@ -1,0 +1,93 @@
+"""Primary suppression: which atoms of which cells may not leave, in exact arithmetic.
+
+Thresholds count distinct units, never rows. At the boundary of a dominance rule a cell is
+unsafe: a top-2 share of exactly .900 under share .90 is withheld (DESIGN section 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+
+from policies.document import AggregateRule, Dominance
+from sandbox.disclosure.cell import Cell, Ground, Number
+
+
+def is_dominated(top: Sequence[Number], total: Number, rule: Dominance) -> bool:
+    """Whether a few units make so much of `total` that others could be estimated.
+
+    `top` holds the largest contributions, descending; all are >= 0. (n,k): the n largest
+    make at least `share`. p%: what is left without the two largest is at most p percent of
+    the largest, so that the second could estimate the first.
+    """
+    if total <= 0 or not top:
+        return False
+    whole = Fraction(total)
+    if rule.n is not None and rule.share is not None:
+        if sum(map(Fraction, top[: rule.n])) >= Fraction(rule.share) * whole:
+            return True
+    if rule.p_percent is not None:
+        first = Fraction(top[0])
+        second = Fraction(top[1]) if len(top) > 1 else Fraction(0)
+        if (whole - first - second) * 100 <= Fraction(rule.p_percent) * first:
+            return True
+    return False
+
+
+def judge(cells: Iterable[Cell], rule: AggregateRule, *, sensitive_filter: bool) -> None:
+    """Fill the grounds of each cell as far as the cell itself shows them."""
+    for cell in cells:
+        _judge_cell(cell, rule, sensitive_filter=sensitive_filter)
+        for contribution in cell.measures:
+            counts: set[Ground] = set(cell.unsafe)
+            if contribution.units < rule.min_units:
+                counts.add(Ground.THRESHOLD)
+            if is_dominated(contribution.top_n, contribution.n, rule.dominance):
+                counts.add(Ground.DOMINANCE)
+            sums = set(counts)
+            # count(*) - count(x) would tell how many lack a value.
+            if 0 < contribution.gaps < rule.min_units:
+                counts.add(Ground.GAPS)
+            if contribution.absolute is not None and is_dominated(
+                contribution.top, contribution.absolute, rule.dominance
+            ):
+                sums.add(Ground.DOMINANCE)
+            if contribution.is_constant:
+                # The average of equal values is the value of each.
+                sums.add(Ground.UNANIMITY)
+            cell.unsafe_counts.append(counts)
+            cell.unsafe_sums.append(sums)
+
+
+def _judge_cell(cell: Cell, rule: AggregateRule, *, sensitive_filter: bool) -> None:
+    if cell.units == 0:
+        cell.unsafe.add(Ground.EMPTY)
+    elif cell.units < rule.min_units:
+        cell.unsafe.add(Ground.THRESHOLD)
+    if any(0 < units < rule.min_units for units in (cell.outside, *cell.contrasts)):
+        cell.unsafe.add(Ground.COMPLEMENT)
+    if sensitive_filter and cell.units and cell.outside == 0:
+        # Everyone in this group satisfies the filter on a sensitive column.
+        cell.unsafe.add(Ground.UNANIMITY)
+    cell.unsafe_rows |= cell.unsafe
+    if is_dominated(cell.top_n, cell.n, rule.dominance):
+        cell.unsafe_rows.add(Ground.DOMINANCE)
+
+
+def judge_unanimity(cells: Sequence[Cell], sensitive: Sequence[frozenset[int]]) -> None:
+    """Withhold where all units of a group share one value of a sensitive column.
+
+    Each element of `sensitive` holds the positions in (*keys, *codes) that one sensitive
+    column reaches. Grouped without them, the group has a single cell: being in the group
+    tells the value.
+    """
+    for positions in sensitive:
+        groups: dict[tuple[object, ...], list[Cell]] = {}
+        for cell in cells:
+            if cell.units:
+                full = (*cell.keys, *cell.codes)
+                rest = tuple(part for i, part in enumerate(full) if i not in positions)
+                groups.setdefault(rest, []).append(cell)
+        for members in groups.values():
+            if len(members) == 1:
+                members[0].withhold(Ground.UNANIMITY)

@@ -1,0 +1,266 @@
+"""Run a plan and release what may leave: the order of these steps is the safety argument.
+
+stage 1 -> judge cells -> compare with history -> recombine -> which keys may be printed
+-> stage 2. No value of a withheld cell is handed to a later step.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from policies.document import AggregateRule, Policy
+from sandbox import history as past
+from sandbox.contrasts import tracks_outside
+from sandbox.disclosure.cell import Cell, Contribution
+from sandbox.disclosure.domain import printed_domain
+from sandbox.disclosure.recombine import Value, sets_of, values_of
+from sandbox.disclosure.suppression import judge, judge_unanimity
+from sandbox.errors import ResourceExceeded
+from sandbox.plan import Plan
+from sandbox.protocol import Limits, Scalar
+from sandbox.stage_one import distinct_sql, statement, top_needed
+from sandbox.stage_two import Row, compute
+from sandbox.terms import Kind, Ref, refs_of
+
+MAX_CELLS = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What left, and for the provider why the rest did not."""
+
+    types: tuple[str, ...]
+    rows: tuple[tuple[Scalar, ...], ...]
+    withheld: tuple[tuple[int, ...], ...]
+    suppressed: int
+    partial: bool
+    report: tuple[tuple[str, int], ...]
+    history: str
+    executed_sql: str
+    units_covered: int
+
+
+def _too_many_cells() -> ResourceExceeded:
+    return ResourceExceeded(
+        f"the query makes more than {MAX_CELLS} groups",
+        hint="Group by fewer or coarser keys.",
+    )
+
+
+def release(
+    plan: Plan,
+    policy: Policy,
+    rule: AggregateRule,
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    history: Sequence[str],
+    limits: Limits,
+) -> Released:
+    """Return the controlled result of `plan` over the tables of `connection`."""
+    cells, key_types, sql = _stage_one(plan, policy, rule, connection)
+    judge_unanimity(cells, _sensitive_positions(plan, policy))
+    past.compare(plan, policy, rule, cells, history, connection)
+    groups = _visible_groups(plan, cells)
+    shown, held_back = _split(groups)
+    distinct = _distinct(plan, policy, connection)
+    report: Counter[str] = Counter()
+    rows: list[Row] = []
+    released_sets: list[list[Cell]] = []
+    for keys, pieces in shown.items():
+        values = values_of(plan, pieces, distinct.get(keys, {}))
+        rows.append(_row(keys, values))
+        released_sets += sets_of(plan, pieces, values)
+        report.update(ground for value in values for ground in value.grounds)
+    collapsed = _count_withheld(held_back, report)
+    domain = printed_domain(plan, policy, connection)
+    withheld_row = tuple(None for _ in plan.aggregates)
+    flags = tuple(True for _ in plan.aggregates)
+    if domain is not None:
+        # Zero and few alike: every key of the public domain is printed.
+        rows += [Row(keys, withheld_row, flags) for keys in domain if keys not in shown]
+        collapsed = False
+    elif not plan.keys and not shown:
+        rows.append(Row((), withheld_row, flags))
+        collapsed = False
+    table = compute(plan, rows, key_types, _value_types(plan), limits)
+    out_rows, out_withheld = list(table.rows), list(table.withheld)
+    if collapsed and plan.limit is None and plan.having is None:
+        out_rows.append(tuple(None for _ in plan.outputs))
+        out_withheld.append(tuple(range(len(plan.outputs))))
+    suppressed = sum(1 for mask in out_withheld if mask)
+    if collapsed and (plan.limit is not None or plan.having is not None):
+        suppressed += 1
+    return Released(
+        types=table.types,
+        rows=tuple(out_rows),
+        withheld=tuple(out_withheld),
+        suppressed=suppressed,
+        partial=bool(suppressed) or table.dropped,
+        report=tuple(sorted((str(ground), count) for ground, count in report.items())),
+        history=past.entry(plan, released_sets),
+        executed_sql=sql,
+        units_covered=max((cell.units for cell in cells if cell.is_safe), default=0),
+    )
+
+
+# --- stage 1
+
+
+def _stage_one(
+    plan: Plan, policy: Policy, rule: AggregateRule, connection: duckdb.DuckDBPyConnection
+) -> tuple[list[Cell], tuple[str, ...], str]:
+    """Return judged cells: a cell is as unsafe as the strictest of its units makes it."""
+    sensitive = tracks_outside(plan, policy) and _is_sensitive_filter(plan, policy)
+    merged: dict[tuple[object, ...], Cell] = {}
+    key_types: tuple[str, ...] = ()
+    text = ""
+    for unit in plan.units:
+        made = statement(plan, policy, unit, top=top_needed(rule))
+        cells, types = _read_cells(plan, made.sql, made.names, connection)
+        judge(cells, rule, sensitive_filter=sensitive)
+        key_types, text = key_types or types, text or made.sql
+        for cell in cells:
+            _merge(merged, cell)
+    return list(merged.values()), key_types, text
+
+
+def _merge(merged: dict[tuple[object, ...], Cell], cell: Cell) -> None:
+    found = merged.setdefault((*cell.keys, *cell.codes), cell)
+    if found is cell:
+        return
+    found.unsafe |= cell.unsafe
+    found.unsafe_rows |= cell.unsafe_rows
+    for mine, other in zip(found.unsafe_counts, cell.unsafe_counts, strict=True):
+        mine |= other
+    for mine, other in zip(found.unsafe_sums, cell.unsafe_sums, strict=True):
+        mine |= other
+
+
+def _read_cells(
+    plan: Plan, sql: str, names: tuple[str, ...], connection: duckdb.DuckDBPyConnection
+) -> tuple[list[Cell], tuple[str, ...]]:
+    cursor = connection.execute(sql)
+    width = len(plan.keys)
+    types = tuple(str(item[1]) for item in cursor.description[:width])
+    found = cursor.fetchmany(MAX_CELLS + 1)
+    if len(found) > MAX_CELLS:
+        raise _too_many_cells()
+    return [_cell(plan, dict(zip(names, row, strict=True)), row) for row in found], types
+
+
+def _cell(plan: Plan, named: dict[str, object], row: tuple[object, ...]) -> Cell:
+    width, hidden = len(plan.keys), len(plan.hidden)
+    measures = []
+    for j, ref in enumerate(plan.measured):
+        get = lambda name, j=j: named.get(f"m{j}_{name}")  # noqa: E731
+        low = get("low")
+        measures.append(
+            Contribution(
+                n=int(get("n") or 0),
+                units=int(get("units") or 0),
+                gaps=int(get("gaps") or 0),
+                top_n=tuple(int(x) for x in get("top_n") or ()),
+                total=get("sum"),
+                absolute=get("abs"),
+                top=tuple(get("top") or ()),
+                is_constant=ref in plan.summed and low is not None and low == get("high"),
+            )
+        )
+    return Cell(
+        keys=row[:width],
+        codes=tuple(int(code) for code in row[width : width + hidden]),
+        units=int(named["units"] or 0),
+        n=int(named["n"] or 0),
+        outside=int(named["outside"] or 0),
+        contrasts=tuple(
+            int(units or 0) for name, units in named.items() if name.startswith("x")
+        ),
+        top_n=tuple(int(x) for x in named["top_n"] or ()),
+        measures=tuple(measures),
+    )
+
+
+def _is_sensitive(ref: Ref, policy: Policy) -> bool:
+    table = policy.table(ref.table)
+    column = None if table is None else table.column(ref.column)
+    return column is not None and column.sensitive
+
+
+def _is_sensitive_filter(plan: Plan, policy: Policy) -> bool:
+    return any(_is_sensitive(ref, policy) for ref in refs_of(plan.where))
+
+
+def _sensitive_positions(plan: Plan, policy: Policy) -> list[frozenset[int]]:
+    refs = {ref for reached in plan.grouping_refs for ref in reached}
+    return [
+        frozenset(i for i, reached in enumerate(plan.grouping_refs) if ref in reached)
+        for ref in sorted(refs, key=str)
+        if _is_sensitive(ref, policy)
+    ]
+
+
+# --- groups
+
+
+def _visible_groups(
+    plan: Plan, cells: Sequence[Cell]
+) -> dict[tuple[object, ...], list[Cell]]:
+    groups: dict[tuple[object, ...], list[Cell]] = {}
+    for cell in cells:
+        if cell.units or not plan.keys:
+            groups.setdefault(cell.keys, []).append(cell)
+    return groups
+
+
+def _split(
+    groups: dict[tuple[object, ...], list[Cell]],
+) -> tuple[dict[tuple[object, ...], list[Cell]], list[list[Cell]]]:
+    # A key is shown only when some piece of its group is safe by itself.
+    shown = {
+        keys: pieces for keys, pieces in groups.items() if any(c.is_safe for c in pieces)
+    }
+    return shown, [pieces for keys, pieces in groups.items() if keys not in shown]
+
+
+def _count_withheld(held_back: list[list[Cell]], report: Counter[str]) -> bool:
+    for pieces in held_back:
+        report.update({ground for cell in pieces for ground in cell.unsafe})
+    return bool(held_back)
+
+
+def _row(keys: tuple[object, ...], values: tuple[Value, ...]) -> Row:
+    return Row(
+        keys,
+        tuple(value.value for value in values),
+        tuple(bool(value.grounds) for value in values),
+    )
+
+
+def _distinct(
+    plan: Plan, policy: Policy, connection: duckdb.DuckDBPyConnection
+) -> dict[tuple[object, ...], dict[int, int]]:
+    found: dict[tuple[object, ...], dict[int, int]] = {}
+    for index, aggregate in enumerate(plan.aggregates):
+        if aggregate.function == "count_distinct":
+            for row in connection.execute(distinct_sql(plan, policy, index)).fetchall():
+                found.setdefault(row[:-1], {})[index] = row[-1]
+    return found
+
+
+def _value_types(plan: Plan) -> tuple[str, ...]:
+    return tuple(
+        "BIGINT"
+        if item.function in ("count", "count_distinct")
+        else "HUGEINT"
+        if item.function == "sum" and all(_is_whole(piece) for piece in item.pieces)
+        else "DOUBLE"
+        for item in plan.aggregates
+    )
+
+
+def _is_whole(piece: object) -> bool:
+    return piece is None or getattr(piece, "kind", None) is Kind.INTEGER
