@@ -38,6 +38,12 @@ def test_verify_checkpoint_after_sign_is_identity(size: int, root: bytes) -> Non
     assert verify_checkpoint(sign_checkpoint(checkpoint, SIGNER), KEY) == checkpoint
 
 
+def test_checkpoint_of_the_largest_size_is_read() -> None:
+    largest = Checkpoint(ORIGIN, 2**63 - 1, ROOT)
+
+    assert parse_checkpoint(checkpoint_text(largest)) == largest
+
+
 def test_checkpoint_text_is_three_lines() -> None:
     assert checkpoint_text(Checkpoint(ORIGIN, 7, ROOT)) == f"{ORIGIN}\n7\n{ROOT_TEXT}\n"
 

@@ -197,3 +197,10 @@ def test_read_log_line_too_long_is_refused() -> None:
 
     with pytest.raises(LogMalformed, match="at most 1048576 bytes"):
         list(entries)
+
+
+def test_read_log_line_at_the_limit_is_read() -> None:
+    header = lines(make_log(0).export())[0]
+    longest = b"x" * (MAX_LINE_BYTES - 1)
+
+    assert list(read_log([header, longest + b"\n"])[1]) == [longest]

@@ -172,7 +172,14 @@ def test_load_receipt_without_a_field_is_refused() -> None:
         load_receipt(data.encode() + b"\n")
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"{}\n", b"[]\n", b" " * 1_048_577])
+def test_load_receipt_too_long_is_refused_before_it_is_read() -> None:
+    with pytest.raises(ReceiptMalformed, match="at most 1048576 bytes"):
+        load_receipt(b" " * 1_048_577)
+    with pytest.raises(ReceiptMalformed, match="newline"):
+        load_receipt(b" " * 1_048_576)
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"{}\n", b"[]\n"])
 def test_load_receipt_of_no_receipt_is_refused(data: bytes) -> None:
     with pytest.raises(ReceiptMalformed):
         load_receipt(data)
