@@ -52,7 +52,7 @@ def error_page(request: HttpRequest, error: ExchangeError | SandboxError) -> Htt
         heading=heading,
         problem=problem_of(error),
         error_status=status,
-        status=status,
+        http_status=status,
     )
 
 

@@ -9,6 +9,7 @@ from django.core.paginator import Paginator
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
@@ -119,6 +120,12 @@ def _version_rows(request: UserRequest, dataset: Dataset) -> list[dict[str, Any]
     ]
 
 
+def _use(name: str, sentence: str | None) -> str:
+    """The sentence on a column without its name: the table's row has it already."""
+    rest = (sentence or "").removeprefix(f"`{name}`").lstrip(": ")
+    return rest[:1].upper() + rest[1:]
+
+
 def _columns(
     request: UserRequest,
     version: DatasetVersion,
@@ -131,7 +138,9 @@ def _columns(
             "name": card.name,
             "type": card.type,
             "description": card.description,
-            "use": words.columns.get(card.name) or card.reason or _("Hidden"),
+            "use": _use(card.name, words.columns.get(card.name))
+            or card.reason
+            or _("Hidden"),
             "null_percent": None if card.null_share is None else card.null_share * 100,
             "distinct": card.distinct,
         }
@@ -153,6 +162,8 @@ def detail(request: UserRequest, dataset_id: str) -> HttpResponse:
         policy = policy_version.policy
         words = policy_words(policy, dataset.table_name)
         rules = rule_cards(policy, licence=offer.licence if offer else "")
+    grants = grants_visible_to(request.user).filter(offer__dataset=dataset, revoked_at=None)
+    held = list(grants.filter(ends_at__gt=timezone.now()).select_related("consumer"))
     return render_page(
         request,
         "catalogue/detail.html",
@@ -168,9 +179,8 @@ def detail(request: UserRequest, dataset_id: str) -> HttpResponse:
         rules=rules,
         policy_version=policy_version,
         may_request=bool(standing_of(request.user).where("request_access")) and not is_ours,
-        grants=grants_visible_to(request.user)
-        .filter(offer__dataset=dataset, revoked_at=None)
-        .select_related("consumer"),
+        grants=held,
+        held={grant.kind for grant in held if not is_ours},
         waiting=requests_visible_to(request.user).filter(
             offer__dataset=dataset, state=NegotiationState.REQUESTED
         ),

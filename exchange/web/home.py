@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 from django.utils import timezone
 
@@ -18,12 +18,13 @@ from exchange.agreements.states import NegotiationState
 from exchange.audit.models import AuditEvent
 from exchange.catalogue.models import DatasetVersion
 from exchange.catalogue.states import VersionState
+from exchange.parties.models import Organisation
 from exchange.parties.permissions import sees_all_evidence
 from exchange.queries.models import Query
 from exchange.queries.selectors import queries_to_review, queries_visible_to
 from exchange.web.access import UserRequest, signed_in
 from exchange.web.page import render_page
-from exchange.web.presenters import present
+from exchange.web.presenters import Line, present
 from exchange.web.rules import purpose_words
 from exchange.web.standing import Standing, standing_of
 from exchange.web.statuses import query_status, request_status, version_status
@@ -73,6 +74,16 @@ def _grants(request: UserRequest, standing: Standing) -> list[dict[str, Any]]:
     ]
 
 
+def _latest_events() -> list[Line]:
+    """What a regulator looks at first: exchanges, not sign-ins and keys."""
+    kinds = Q()
+    for subject in ("request", "grant", "query", "release", "version", "policy"):
+        kinds |= Q(type__startswith=f"{subject}:")
+    events = AuditEvent.objects.filter(kinds).order_by("-seq")[:10]
+    names = dict(Organisation.objects.values_list("slug", "name"))
+    return [present(event, names=names) for event in events]
+
+
 @signed_in
 def home(request: UserRequest) -> HttpResponse:
     standing = standing_of(request.user)
@@ -103,9 +114,7 @@ def home(request: UserRequest) -> HttpResponse:
         ]
         if standing.may("submit_queries")
         else [],
-        events=[present(event) for event in AuditEvent.objects.order_by("-seq")[:10]]
-        if regulator
-        else [],
+        events=_latest_events() if regulator else [],
         is_regulator=regulator,
         may={
             name: standing.may(name)

@@ -89,7 +89,7 @@ def render_page(
     here: str = "",
     crumbs: Sequence[Crumb] = (),
     problems: Iterable[Problem] = (),
-    status: int | None = None,
+    http_status: int | None = None,
     **context: Any,
 ) -> HttpResponse:
     """The page in the layout. With problems the status is 422, so that scripts can tell."""
@@ -103,5 +103,5 @@ def render_page(
             "problems": found,
             **context,
         },
-        status=status or (422 if found else 200),
+        status=http_status or (422 if found else 200),
     )

@@ -89,7 +89,7 @@ def locked_out(request: HttpRequest, *_args: object, **_kwargs: object) -> HttpR
         "parties/sign_in.html",
         form=SignInForm(request),
         problems=[problem],
-        status=429,
+        http_status=429,
     )
 
 

@@ -12,11 +12,17 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.urls import reverse
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from exchange.agreements.states import LegalBasis
+from exchange.audit.actors import NODE
 from exchange.audit.events import EventType
 from exchange.audit.models import AuditEvent
+from exchange.keys.models import KeyPurpose
+from exchange.parties.models import Kind, Role
+from exchange.web.rules import purpose_words
 
 Payload = Mapping[str, Any]
 E = EventType
@@ -29,7 +35,6 @@ class Line:
     event_id: uuid.UUID
     type: str
     at: datetime
-    who: str
     organisation: str
     sentence: str
     tone: str  # ok, wait, stop, or "" for a plain step
@@ -39,24 +44,61 @@ class Line:
     detail: tuple[tuple[str, str], ...]
 
 
+Say = Callable[[str, Payload], str]
+
+
 @dataclass(frozen=True, slots=True)
 class Presenter:
-    say: Callable[[Payload], str]
+    say: Say
     tone: str = ""
-
-
-def _size(payload: Payload, key: str = "bytes") -> str:
-    return size_words(int(payload.get(key) or 0))
 
 
 def size_words(count: int) -> str:
     """Bytes as people read them, in powers of 1,000."""
     if count < 1000:
         return ngettext("%(n)d byte", "%(n)d bytes", count) % {"n": count}
-    for unit, factor in (("kB", 10**3), ("MB", 10**6), ("GB", 10**9)):
-        if count < factor * 1000 or unit == "GB":
+    for unit, factor in (("kB", 10**3), ("MB", 10**6)):
+        if count < factor * 1000:
             return f"{count / factor:.1f} {unit}"
-    raise AssertionError("the largest unit takes every size")
+    return f"{count / 10**9:.1f} GB"
+
+
+def _says(text: Promise, **words: Callable[[Payload], str]) -> Say:
+    """A sentence with the actor's name as `who` and the words taken from the payload."""
+
+    def say(who: str, payload: Payload) -> str:
+        found = {name: word(payload) for name, word in words.items()}
+        sentence = str(text) % {"who": who, **found}
+        return sentence[:1].upper() + sentence[1:]
+
+    return say
+
+
+def _plain_word(key: str) -> Callable[[Payload], str]:
+    return lambda payload: _text(payload.get(key, ""))
+
+
+def _size(key: str = "bytes") -> Callable[[Payload], str]:
+    return lambda payload: size_words(int(payload.get(key) or 0))
+
+
+def _day(key: str) -> Callable[[Payload], str]:
+    return lambda payload: str(payload.get(key, ""))[:10]
+
+
+def _purpose(payload: Payload) -> str:
+    words = purpose_words(str(payload.get("purpose", "")))
+    return words[:1].lower() + words[1:]
+
+
+def _choice(choices: Mapping[str, Any], key: str) -> Callable[[Payload], str]:
+    """The label of a closed choice; a value from elsewhere stands as it is."""
+
+    def word(payload: Payload) -> str:
+        value = str(payload.get(key, ""))
+        return str(choices.get(value, value))
+
+    return word
 
 
 def _rows(payload: Payload) -> str:
@@ -64,21 +106,10 @@ def _rows(payload: Payload) -> str:
     return ngettext("%(n)s row", "%(n)s rows", count) % {"n": f"{count:,}"}
 
 
-def _decision(payload: Payload) -> str:
-    word = str(payload.get("decision", ""))
-    return {
-        "approved": _("approved"),
-        "approve": _("approved"),
-        "granted": _("approved"),
-        "rejected": _("rejected"),
-        "reject": _("rejected"),
-        "refused": _("refused"),
-    }.get(word, word)
-
-
-def _reason_count(payload: Payload) -> int:
+def _reason_count(payload: Payload) -> str:
     reasons = payload.get("reasons") or ()
-    return len(reasons) if isinstance(reasons, list | tuple) else 1
+    count = len(reasons) if isinstance(reasons, list | tuple) else 1
+    return ngettext("%(n)d reason", "%(n)d reasons", count) % {"n": count}
 
 
 def _withheld(payload: Payload) -> str:
@@ -90,145 +121,184 @@ def _withheld(payload: Payload) -> str:
     ) % {"n": count}
 
 
-def _verdict(payload: Payload) -> str:
-    return {
-        "allow": _("The policy allows it."),
-        "review": _("The policy asks for a reviewer."),
-        "refuse": _("The policy refuses it."),
-    }.get(str(payload.get("verdict")), "")
+VERDICTS: Final = {
+    "allow": gettext_lazy("the policy allows it"),
+    "review": gettext_lazy("the policy asks for a reviewer"),
+    "refuse": gettext_lazy("the policy refuses it"),
+}
+DECISIONS: Final = {
+    "approve": gettext_lazy("%(who)s approved the request."),
+    "reject": gettext_lazy("%(who)s rejected the request."),
+    "automatic": gettext_lazy("The policy granted the request of %(who)s by itself."),
+    "withdrawn": gettext_lazy("%(who)s withdrew the request."),
+    "overdue": gettext_lazy("The request ended undecided: its time was over."),
+}
 
+
+def _say_decision(who: str, payload: Payload) -> str:
+    decision = str(payload.get("decision", ""))
+    text = DECISIONS.get(decision, gettext_lazy("%(who)s decided the request."))
+    return str(text) % {"who": who}
+
+
+def _say_review(who: str, payload: Payload) -> str:
+    if payload.get("decision") == "approve":
+        return _("%(who)s approved the query.") % {"who": who}
+    return _("%(who)s rejected the query.") % {"who": who}
+
+
+_t = gettext_lazy
+_BASES = dict(LegalBasis.choices)
+_KEYS = {**dict(KeyPurpose.choices), "organisation": _t("an organisation")}
+_ROLES = dict(Role.choices)
+_KINDS: Final = {**dict(Kind.choices), "user": _t("person")}
 
 PRESENTERS: Final[Mapping[EventType, Presenter]] = {
     E.DATASET_REGISTERED: Presenter(
-        lambda p: _("registered the dataset “%(name)s”") % {"name": p.get("name", "")}
+        _says(_t("%(who)s registered the dataset “%(name)s”."), name=_plain_word("name"))
     ),
     E.UPLOAD_ACCEPTED: Presenter(
-        lambda p: (
-            _("uploaded a %(format)s file of %(size)s, sealed on arrival")
-            % {"format": str(p.get("format", "")).upper(), "size": _size(p, "size_bytes")}
+        _says(
+            _t("%(who)s uploaded a file of %(size)s (%(format)s), sealed on arrival."),
+            size=_size("size_bytes"),
+            format=_plain_word("format"),
         )
     ),
     E.VERSION_PROFILED: Presenter(
-        lambda p: _("profiled the upload: %(rows)s") % {"rows": _rows(p)}
+        _says(_t("The upload of %(who)s was read and profiled: %(rows)s."), rows=_rows)
     ),
     E.VERSION_PUBLISHED: Presenter(
-        lambda p: (
-            _("published the version under the licence %(licence)s")
-            % {"licence": p.get("licence", "")}
+        _says(
+            _t("%(who)s published the version under %(licence)s."),
+            licence=_plain_word("licence"),
         ),
         "ok",
     ),
     E.VERSION_FAILED: Presenter(
-        lambda p: (
-            _("could not use the upload (%(code)s); nothing was published")
-            % {"code": p.get("code", "")}
+        _says(
+            _t("The upload of %(who)s could not be used (%(code)s); none of it is public."),
+            code=_plain_word("code"),
         ),
         "stop",
     ),
-    E.VERSION_WITHDRAWN: Presenter(lambda p: _("withdrew the version"), "stop"),
+    E.VERSION_WITHDRAWN: Presenter(_says(_t("%(who)s withdrew the version.")), "stop"),
     E.POLICY_PUBLISHED: Presenter(
-        lambda p: (
-            _("set version %(number)s of the policy") % {"number": p.get("number", "")}
+        _says(
+            _t("%(who)s set version %(number)s of the policy."),
+            number=_plain_word("number"),
         )
     ),
     E.REQUEST_SUBMITTED: Presenter(
-        lambda p: (
-            _("asked for access, for %(purpose)s (legal basis: %(basis)s)")
-            % {"purpose": p.get("purpose", ""), "basis": p.get("legal_basis", "")}
+        _says(
+            _t("%(who)s asked for access, for %(purpose)s; legal basis: %(basis)s."),
+            purpose=_purpose,
+            basis=_choice(_BASES, "legal_basis"),
         ),
         "wait",
     ),
-    E.REQUEST_DECIDED: Presenter(
-        lambda p: _("decided the request: %(decision)s") % {"decision": _decision(p)}
-    ),
+    E.REQUEST_DECIDED: Presenter(_say_decision),
     E.GRANT_ISSUED: Presenter(
-        lambda p: (
-            _("issued the grant for %(purpose)s, until %(end)s")
-            % {"purpose": p.get("purpose", ""), "end": str(p.get("ends_at", ""))[:10]}
+        _says(
+            _t("The grant was issued, for %(purpose)s, until %(end)s."),
+            purpose=_purpose,
+            end=_day("ends_at"),
         ),
         "ok",
     ),
-    E.GRANT_REVOKED: Presenter(lambda p: _("revoked the grant"), "stop"),
+    E.GRANT_REVOKED: Presenter(_says(_t("%(who)s revoked the grant.")), "stop"),
     E.QUERY_SUBMITTED: Presenter(
-        lambda p: _("submitted a query for %(purpose)s") % {"purpose": p.get("purpose", "")}
+        _says(_t("%(who)s submitted a query, for %(purpose)s."), purpose=_purpose)
     ),
     E.QUERY_ANALYSED: Presenter(
-        lambda p: _("analysed the query. %(verdict)s") % {"verdict": _verdict(p)}
+        _says(
+            _t("The query of %(who)s was analysed: %(verdict)s."),
+            verdict=_choice(VERDICTS, "verdict"),
+        )
     ),
     E.QUERY_REFUSED: Presenter(
-        lambda p: (
-            ngettext(
-                "refused the query, for %(n)d reason",
-                "refused the query, for %(n)d reasons",
-                _reason_count(p),
-            )
-            % {"n": _reason_count(p)}
+        _says(
+            _t("The query of %(who)s was refused, for %(reasons)s."), reasons=_reason_count
         ),
         "stop",
     ),
-    E.QUERY_REVIEWED: Presenter(
-        lambda p: _("reviewed the query: %(decision)s") % {"decision": _decision(p)}
-    ),
+    E.QUERY_REVIEWED: Presenter(_say_review),
     E.RUN_STARTED: Presenter(
-        lambda p: (
-            _("started the run in the sandbox (attempt %(n)s)") % {"n": p.get("attempt", 1)}
+        _says(
+            _t("The query of %(who)s began to run in the sandbox, attempt %(attempt)s."),
+            attempt=_plain_word("attempt"),
         )
     ),
     E.RUN_FINISHED: Presenter(
-        lambda p: (
-            _("finished the run: %(rows)s, %(withheld)s")
-            % {"rows": _rows(p), "withheld": _withheld(p)}
+        _says(
+            _t("The query of %(who)s has run: %(rows)s, %(withheld)s."),
+            rows=_rows,
+            withheld=_withheld,
         )
     ),
     E.RUN_FAILED: Presenter(
-        lambda p: (
-            _("could not finish the run (%(code)s); nothing left the sandbox")
-            % {"code": p.get("code", "")}
+        _says(
+            _t("The query of %(who)s failed (%(code)s); nothing left the sandbox."),
+            code=_plain_word("code"),
         ),
         "stop",
     ),
     E.RELEASE_HELD: Presenter(
-        lambda p: (
-            _("stored the result, encrypted: %(rows)s, %(size)s")
-            % {"rows": _rows(p), "size": _size(p)}
+        _says(
+            _t("The result for %(who)s was stored encrypted: %(rows)s, %(size)s."),
+            rows=_rows,
+            size=_size(),
         ),
         "wait",
     ),
     E.RELEASE_AVAILABLE: Presenter(
-        lambda p: _("opened the release: a signed checkpoint covers its record"), "ok"
+        _says(_t("A signed checkpoint covers the result's record; the release is open.")),
+        "ok",
     ),
     E.RELEASE_DOWNLOADED: Presenter(
-        lambda p: _("received the result (%(size)s)") % {"size": _size(p)}, "ok"
+        _says(_t("%(who)s received the result, %(size)s."), size=_size()), "ok"
     ),
     E.RELEASE_SHREDDED: Presenter(
-        lambda p: _("shredded the result: its key is destroyed, its record stays")
+        _says(_t("The result was shredded: its key is destroyed, its record stays."))
     ),
     E.KEY_ISSUED: Presenter(
-        lambda p: _("issued a key for %(purpose)s") % {"purpose": p.get("purpose", "")}
-    ),
-    E.KEY_REWRAPPED: Presenter(lambda p: _("wrapped a key anew")),
-    E.KEY_DESTROYED: Presenter(
-        lambda p: _("destroyed a key for %(purpose)s") % {"purpose": p.get("purpose", "")}
-    ),
-    E.LOGIN_SUCCEEDED: Presenter(lambda p: _("signed in")),
-    E.LOGIN_FAILED: Presenter(lambda p: _("failed to sign in"), "stop"),
-    E.TOKEN_ISSUED: Presenter(
-        lambda p: (
-            _("issued an access token, valid until %(end)s")
-            % {"end": str(p.get("expires_at", ""))[:10]}
+        _says(
+            _t("A key was issued for %(what)s, by an act of %(who)s."),
+            what=_choice(_KEYS, "purpose"),
         )
     ),
-    E.TOKEN_REVOKED: Presenter(lambda p: _("revoked an access token")),
+    E.KEY_REWRAPPED: Presenter(
+        _says(
+            _t("Keys were wrapped anew, generation %(generation)s."),
+            generation=_plain_word("generation"),
+        )
+    ),
+    E.KEY_DESTROYED: Presenter(
+        _says(
+            _t("A key for %(what)s was destroyed, by an act of %(who)s."),
+            what=_choice(_KEYS, "purpose"),
+        )
+    ),
+    E.LOGIN_SUCCEEDED: Presenter(_says(_t("%(who)s signed in."))),
+    E.LOGIN_FAILED: Presenter(_says(_t("Somebody failed to sign in.")), "stop"),
+    E.TOKEN_ISSUED: Presenter(
+        _says(
+            _t("%(who)s issued an access token, valid until %(end)s."),
+            end=_day("expires_at"),
+        )
+    ),
+    E.TOKEN_REVOKED: Presenter(_says(_t("%(who)s revoked an access token."))),
     E.PARTY_REGISTERED: Presenter(
-        lambda p: _("registered a party (%(kind)s)") % {"kind": p.get("kind", "")}
+        _says(_t("%(who)s registered a party: %(kind)s."), kind=_choice(_KINDS, "kind"))
     ),
     E.MEMBERSHIP_GRANTED: Presenter(
-        lambda p: _("granted the role %(role)s") % {"role": p.get("role", "")}
+        _says(
+            _t("%(who)s gave somebody the role of %(role)s."), role=_choice(_ROLES, "role")
+        )
     ),
     E.LOG_CHECKED: Presenter(
-        lambda p: (
-            _("re-hashed the whole log of %(size)s records and found it consistent")
-            % {"size": p.get("size", "")}
+        _says(
+            _t("%(who)s re-hashed the whole log of %(size)s records; it is consistent."),
+            size=_plain_word("size"),
         ),
         "ok",
     ),
@@ -237,6 +307,9 @@ PRESENTERS: Final[Mapping[EventType, Presenter]] = {
 # What the facts behind a sentence are called; any other key stands as it is.
 DETAIL_LABELS: Final = {
     "purpose": gettext_lazy("Purpose"),
+    "justification": gettext_lazy("Why"),
+    "note": gettext_lazy("Note"),
+    "reason": gettext_lazy("Reason"),
     "legal_basis": gettext_lazy("Legal basis"),
     "dataset_version": gettext_lazy("Dataset version"),
     "policy_digest": gettext_lazy("Policy digest"),
@@ -255,38 +328,44 @@ DETAIL_LABELS: Final = {
 }
 
 
-def _plain(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return ", ".join(_plain(item) for item in value)
+        return ", ".join(_text(item) for item in value)
     if isinstance(value, dict):
         if "code" in value:
             return str(value["code"])
-        return "; ".join(f"{key} {_plain(item)}" for key, item in value.items())
+        return "; ".join(f"{key} {_text(item)}" for key, item in value.items())
     return str(value)
 
 
-def _detail(payload: Payload) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (str(DETAIL_LABELS.get(key, key.replace("_", " "))), _plain(value))
-        for key, value in payload.items()
-        if value not in (None, "", [], {})
-    )
+def _detail(event: AuditEvent) -> tuple[tuple[str, str], ...]:
+    """The payload; where the entry only commits to a text, the text while it is kept."""
+    found = []
+    for key, value in event.payload.items():
+        if key == "actor_name" or value in (None, "", [], {}):
+            continue
+        kept = event.private.get(key, {}).get("text")
+        if isinstance(value, dict) and "commitment" in value and kept is None:
+            kept = _("erased; its commitment is %(hash)s") % {"hash": value["commitment"]}
+        words = _text(value) if kept is None else str(kept)
+        if words:
+            found.append((str(DETAIL_LABELS.get(key, key.replace("_", " "))), words))
+    return tuple(found)
 
 
 def present(event: AuditEvent, *, names: Mapping[str, str] | None = None) -> Line:
     """The event as a sentence; `names` maps organisations' slugs to their names."""
-    payload = event.payload
     presenter = PRESENTERS[EventType(event.type)]
+    who = _("this node") if event.actor_id == NODE.actor_id else event.actor_name
     return Line(
         event_id=event.event_id,
         type=event.type,
         at=event.at,
-        who=_("This node") if event.actor_id == "node" else event.actor_name,
         organisation=(names or {}).get(event.organisation, event.organisation),
-        sentence=presenter.say(payload),
+        sentence=presenter.say(who, event.payload),
         tone=presenter.tone,
         url=reverse("audit:event", args=[event.event_id]),
         case_id=event.case_id,
         index=event.index,
-        detail=_detail(payload),
+        detail=_detail(event),
     )

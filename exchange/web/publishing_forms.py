@@ -238,7 +238,7 @@ class PolicyForm(Form):
         label=gettext_lazy("Policy document"),
         max_length=512 * 1024,
         strip=False,
-        widget=EditorInput(attrs={"rows": 24}),
+        widget=EditorInput(attrs={"rows": 32}),
         error_messages={
             "required": gettext_lazy("The policy is empty; start from a template")
         },

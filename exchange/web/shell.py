@@ -95,7 +95,7 @@ def _menu(standing: Standing, waiting: int) -> Iterator[tuple[str, Entries]]:
             (_("Queries"), "queries:list", 0),
             (_("Releases"), "queries:releases", 0),
         ]
-    yield _("Use"), use
+    yield _("Exchange"), use
     if standing.may("view_evidence"):
         yield (
             _("Evidence"),
