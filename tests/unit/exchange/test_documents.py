@@ -1,0 +1,26 @@
+"""What DEVELOPERS.md says is what there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+TEXT = (ROOT / "DEVELOPERS.md").read_text()
+
+
+def test_every_setting_of_the_environment_has_its_line_and_no_other() -> None:
+    code = (ROOT / "exchange" / "settings.py").read_text()
+    read = re.findall(r"env\.\w+\(\s*\"([A-Z_]+)\"", code)
+    told = re.findall(r"^\| `([A-Z_]+)` \|", TEXT, re.MULTILINE)
+
+    assert len(read) > 15
+    assert set(told) == set(read)
+    assert len(told) == len(set(told))
+
+
+def test_every_command_told_of_exists() -> None:
+    told = set(re.findall(r"manage\.py (\w+)", TEXT))
+    apps = (ROOT / "exchange").glob("*/management/commands/*.py")
+
+    assert told - {path.stem for path in apps} == {"simulate"}
