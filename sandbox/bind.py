@@ -13,7 +13,6 @@ from sandbox.bind_cells import CellBinder
 from sandbox.bind_predicates import PredicateBinder
 from sandbox.bind_terms import TermBinder
 from sandbox.canonical import canonical, key_of
-from sandbox.cells import CellExpression
 from sandbox.facts import Facts, place_of
 from sandbox.functions import is_aggregate
 from sandbox.plan import Order, Plan, Unit, canonical_plan
@@ -136,13 +135,9 @@ class _Binder:
                 continue
             predicate = self._predicates.where(condition)
             if predicate is None:
-                if not self._facts.findings and not self._facts.uses:
-                    self._facts.refuse(
-                        "filter_not_understood", "WHERE is not understood", ""
-                    )
                 return None
             parts.append(predicate)
-        return canonical(All(tuple(parts))) if parts else Always(True)
+        return canonical(All(tuple(parts))) if parts else Always(value=True)
 
     def _keys(self) -> list[Term]:
         keys: dict[str, Term] = {}
@@ -199,10 +194,6 @@ class _Binder:
                 )
             cell = cells.cell(expression)
             if cell is None:
-                if not self._facts.findings and not self._facts.uses:
-                    self._facts.refuse(
-                        "order_not_understood", "ORDER BY is not understood", ""
-                    )
                 continue
             nulls_last = True if item.nulls_last is None else item.nulls_last
             found.append(Order(cell, item.descending, nulls_last))
@@ -233,7 +224,7 @@ class _Binder:
                 if ref is None:
                     self._facts.refuse(
                         "unit_column_missing",
-                        f"the unit column `{unit.column}` is not in the data of `{item.table}`",
+                        f"`{item.table}` has no column `{unit.column}`, its unit key",
                         "Ask the provider to publish the dataset again.",
                     )
                     continue
@@ -244,8 +235,8 @@ class _Binder:
             if len([i for i in self._scope.bound if self._is_protected(i.table)]) > 1:
                 self._facts.refuse(
                     "join_not_on_units",
-                    f"each row of `{by_row[0].table}` is its own unit, so it joins no other "
-                    "protected table",
+                    f"each row of `{by_row[0].table}` is its own unit, so it joins "
+                    "no other protected table",
                     "Ask over it alone, or with public tables.",
                 )
         if not units:

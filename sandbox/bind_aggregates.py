@@ -54,7 +54,8 @@ class AggregateBinder:
     def _bind(self, call: syntax.Call) -> Aggregate | None:
         known = AGGREGATES.get(call.name)
         if known is None:
-            return self._refuse(call)
+            self._refuse(call)
+            return None
         family, function = known
         if call.distinct:
             return self._distinct(call)
@@ -102,7 +103,7 @@ class AggregateBinder:
                 "distinct_unavailable",
                 f"the distinct values of `{ref.table}.{ref.column}` cannot be counted yet; "
                 "only those of a unit key can",
-                f"Ask for its groups: SELECT {ref.column}, count(*) ... GROUP BY {ref.column}.",
+                f"Ask for its groups: GROUP BY {ref.column}.",
                 call.place,
             )
             return None
@@ -153,8 +154,8 @@ class AggregateBinder:
         if self._facts.is_public(ref) and family != "count":
             self._facts.refuse(
                 "aggregate_of_public",
-                f"`{ref.table}.{ref.column}` is public: the digits of its sum would tell how "
-                "many rows it was added for",
+                f"`{ref.table}.{ref.column}` is public: the digits of its sum would tell "
+                "how many rows it was added for",
                 "Group by it, and multiply with the count afterwards.",
                 call.place,
             )
@@ -218,7 +219,7 @@ class AggregateBinder:
         cases: tuple[tuple[Predicate, ...], tuple[Piece, ...]] | None,
         otherwise: Piece,
     ) -> Aggregate | None:
-        """Make the aggregate; piece 0 is ELSE, 1.. the branches, the last: not in FILTER."""
+        """Make the aggregate; piece 0 is ELSE (or what FILTER leaves out)."""
         conditions, pieces = cases or ((), ())
         if call.condition is not None:
             keep = self._terms.predicate(call.condition)

@@ -54,7 +54,6 @@ class CellBinder:
             key_of(key): index for index, key in enumerate(keys)
         }
         self._scratch = scratch
-        self._unfolding: set[str] = set()
 
     def cell(self, expression: syntax.Expression) -> CellExpression | None:
         """Bind an expression; columns that are no group key are refused by name."""
@@ -93,7 +92,7 @@ class CellBinder:
         return None
 
     def _key(self, expression: syntax.Expression) -> KeyCell | None:
-        # Tried on a collector that nobody reads: an expression that is no key leaves no trace.
+        # Tried on a collector that nobody reads: what is no key leaves no trace.
         if isinstance(expression, syntax.Constant):
             return None
         term = self._scratch.term(expression, Usage.GROUP_KEY)
@@ -102,18 +101,8 @@ class CellBinder:
 
     def _column(self, expression: syntax.Column) -> CellExpression | None:
         if self._terms.alias_of(expression) is not None:
-            name = expression.names[0].lower()
-            if name in self._unfolding:
-                self._facts.refuse(
-                    "alias_in_itself", "an alias is defined by itself", "Rename it.",
-                    expression.place,
-                )  # fmt: skip
-                return None
-            self._unfolding.add(name)
-            try:
-                return self.cell(self._terms.aliases[name])
-            finally:
-                self._unfolding.discard(name)
+            with self._terms.unfolding(expression) as target:
+                return None if target is None else self.cell(target)
         ref = self._terms.scope.resolve(expression)
         if ref is not None:
             self._facts.use(ref, Usage.ROW_OUTPUT, expression.place)

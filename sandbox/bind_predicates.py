@@ -75,8 +75,8 @@ class PredicateBinder:
             case syntax.Call(name=name) if name in _LIKES:
                 return self._like(expression)
             case syntax.Column() if self._terms.alias_of(expression) is not None:
-                found = self._terms.unfold(expression, self.predicate)
-                return found  # type: ignore[return-value]
+                with self._terms.unfolding(expression) as target:
+                    return None if target is None else self.predicate(target)
         return self._boolean(expression)
 
     def _boolean(self, expression: syntax.Expression) -> Predicate | None:
@@ -225,16 +225,18 @@ class PredicateBinder:
     def _among(self, node: syntax.Among) -> Predicate | None:
         options = [constant_of(option) for option in node.options]
         if not options or len(options) > MAX_OPTIONS:
-            return self._terms.give_up(
+            self._terms.give_up(
                 node, "list_too_long", f"IN with no or more than {MAX_OPTIONS} constants"
             )
+            return None
         if any(option is None or option.value is None for option in options):
-            return self._terms.give_up(
+            self._terms.give_up(
                 node,
                 "list_of_constants",
                 "IN over anything but constants that are not NULL",
                 "List constants, or compare with OR.",
             )
+            return None
         known = [option for option in options if option is not None]
         ref = self._terms.ref(node.item)
         if ref is not None and self._is_gridded(ref):
@@ -262,21 +264,22 @@ class PredicateBinder:
     def _like(self, node: syntax.Call) -> Predicate | None:
         ignore_case, negated = _LIKES[node.name]
         if len(node.arguments) != 2:
-            return self._terms.give_up(
-                node, "function_arguments", "LIKE with these arguments"
-            )
+            self._terms.give_up(node, "function_arguments", "LIKE with these arguments")
+            return None
         pattern = constant_of(node.arguments[1])
         text = None if pattern is None else pattern.value
         if not isinstance(text, str) or len(text) > MAX_PATTERN:
-            return self._terms.give_up(
+            self._terms.give_up(
                 node, "pattern_constant", "LIKE with anything but a short constant pattern",
                 f"Write a constant pattern of at most {MAX_PATTERN} characters.",
             )  # fmt: skip
+            return None
         if text.count("%") > 4:
             # Many wildcards make matching quadratic and worse in the length of the text.
-            return self._terms.give_up(
+            self._terms.give_up(
                 node, "pattern_too_complex", "a pattern with more than four %", "Use fewer."
             )
+            return None
         term = self._terms.term(node.arguments[0], Usage.EQUALITY)
         if term is None:
             return None

@@ -7,7 +7,8 @@ used in an unknown way, so that a hidden column is named as such wherever it sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 
 from policies.shape import Place, Usage
@@ -15,6 +16,7 @@ from sandbox import syntax
 from sandbox.constants import constant_of, cut_is_coarser
 from sandbox.facts import Facts, place_of
 from sandbox.functions import SCALARS, is_aggregate
+from sandbox.readings import read_bin, read_date
 from sandbox.scope import Scope
 from sandbox.terms import (
     NUMBERS,
@@ -22,27 +24,16 @@ from sandbox.terms import (
     Bin,
     Choose,
     DatePart,
-    DateText,
     Kind,
     Literal,
     Predicate,
     Ref,
     Term,
-    Trunc,
     Truth,
     kind_of,
 )
 
 MAX_PATTERN = 200
-_GRAINS = {"day", "week", "month", "quarter", "year"}
-_FORMATS = {
-    "%Y": "year",
-    "%m": "month",
-    "%b": "month",
-    "%B": "month",
-    "%d": "day",
-    "%q": "quarter",
-}
 _PREDICATES = (syntax.Comparison, syntax.Logical, syntax.Not, syntax.NullTest, syntax.Among)
 _LIKES = frozenset({"~~", "!~~", "~~*", "!~~*"})
 
@@ -68,7 +59,7 @@ class TermBinder:
             case syntax.Column():
                 return self._column(expression, usage)
             case syntax.Call():
-                return self._call(expression, usage)
+                return self._call(expression)
             case syntax.Cast():
                 return self._cast(expression, usage)
             case syntax.Case():
@@ -77,8 +68,10 @@ class TermBinder:
                 predicate = self.predicate(expression)
                 return None if predicate is None else Truth(predicate)
             case syntax.Constant():
-                return self.give_up(expression, "constant_not_understood", "this constant")
-        return self.give_up(expression, "", "")
+                self.give_up(expression, "constant_not_understood", "this constant")
+                return None
+        self.give_up(expression, "", "")
+        return None
 
     # --- columns
 
@@ -88,12 +81,9 @@ class TermBinder:
             return self.aliases.get(column.names[0].lower())
         return None
 
-    def unfold(
-        self,
-        column: syntax.Column,
-        bind: Callable[[syntax.Expression], Term | Predicate | None],
-    ) -> Term | Predicate | None:
-        """Bind what an alias stands for; an alias inside itself is refused."""
+    @contextlib.contextmanager
+    def unfolding(self, column: syntax.Column) -> Iterator[syntax.Expression | None]:
+        """Give what an alias stands for, or None (with a finding) inside itself."""
         name = column.names[0].lower()
         if name in self._unfolding:
             self.facts.refuse(
@@ -102,17 +92,18 @@ class TermBinder:
                 "Rename it.",
                 column.place,
             )
-            return None
+            yield None
+            return
         self._unfolding.add(name)
         try:
-            return bind(self.aliases[name])
+            yield self.aliases[name]
         finally:
             self._unfolding.discard(name)
 
     def _column(self, expression: syntax.Column, usage: Usage) -> Term | None:
         if self.alias_of(expression) is not None:
-            found = self.unfold(expression, lambda item: self.term(item, usage))
-            return found  # type: ignore[return-value]
+            with self.unfolding(expression) as target:
+                return None if target is None else self.term(target, usage)
         ref = self.scope.resolve(expression)
         if ref is None:
             return None
@@ -120,7 +111,7 @@ class TermBinder:
         if ref.kind is Kind.OTHER and usage is not Usage.NULL_TEST:
             self.facts.refuse(
                 "type_unavailable",
-                f"`{ref.table}.{ref.column}` has a type that cannot be grouped or compared here",
+                f"`{ref.table}.{ref.column}` has a type that cannot be grouped or compared",
                 "Ask the provider to publish it as text, number or date.",
                 expression.place,
             )
@@ -134,7 +125,7 @@ class TermBinder:
 
     # --- calls
 
-    def _call(self, call: syntax.Call, usage: Usage) -> Term | None:
+    def _call(self, call: syntax.Call) -> Term | None:
         if is_aggregate(call.name):
             self.facts.refuse(
                 "aggregate_here",
@@ -145,9 +136,8 @@ class TermBinder:
             self.blame(call)
             return None
         if call.distinct or call.condition is not None:
-            return self.give_up(
-                call, "function_form", "DISTINCT or FILTER on a plain function"
-            )
+            self.give_up(call, "function_form", "DISTINCT or FILTER on a plain function")
+            return None
         for reading in (self._bin, self._date):
             found = reading(call)
             if found is not None:
@@ -161,7 +151,7 @@ class TermBinder:
         return self._scalar(call)
 
     def _bin(self, call: syntax.Call) -> Term | None:
-        found = _read_bin(call, self.ref)
+        found = read_bin(call, self.ref)
         if found is None:
             return None
         column = self.facts.column(found.ref)
@@ -176,7 +166,7 @@ class TermBinder:
         return found
 
     def _date(self, call: syntax.Call) -> Term | None:
-        found = _read_date(call, self.ref)
+        found = read_date(call, self.ref)
         if found is None:
             return None
         term, grain = found
@@ -190,12 +180,13 @@ class TermBinder:
     def _scalar(self, call: syntax.Call) -> Term | None:
         known = SCALARS.get(call.name)
         if known is None:
-            return self.give_up(
+            self.give_up(
                 call,
                 "function_not_allowed",
                 f"the function `{call.name[:40]}`",
                 "Use a function of the allow-list, a bin or date_trunc.",
             )
+            return None
         name, shapes, result = known
         arguments = [
             self.term(argument, Usage.GROUP_EXPRESSION) for argument in call.arguments
@@ -205,12 +196,13 @@ class TermBinder:
         bound = tuple(argument for argument in arguments if argument is not None)
         kinds = {kind_of(argument) for argument in bound if not _is_null(argument)}
         if not _fits(name, shapes, bound, kinds):
-            return self.give_up(
+            self.give_up(
                 call,
                 "function_arguments",
                 f"`{call.name}` with these arguments",
                 "Give it columns and constants of the types it takes.",
             )
+            return None
         kind = result if result is not None else next(iter(kinds), Kind.OTHER)
         return Apply(name, bound, kind)
 
@@ -248,12 +240,13 @@ class TermBinder:
             return Apply("try_integer", (term,), Kind.INTEGER)
         if cast.type in ("INTEGER", "BIGINT", "HUGEINT") and kind is Kind.INTEGER:
             return term
-        return self.give_up(
+        self.give_up(
             cast,
             "cast_unavailable",
             f"a cast to {cast.type[:20]} that could fail on a value",
             "Compare the column in its own type.",
         )
+        return None
 
     def _expression_of(self, term: Term, cast: syntax.Cast, kind: Kind) -> Term:
         if isinstance(term, Ref):
@@ -274,10 +267,11 @@ class TermBinder:
         results = [*(term for _, term in branches), otherwise]
         kinds = {kind_of(term) for term in results if not _is_null(term)}
         if len(kinds) > 1 and not kinds <= NUMBERS:
-            return self.give_up(
+            self.give_up(
                 case, "case_types", "CASE with results of different types",
                 "Give every branch one type.",
             )  # fmt: skip
+            return None
         kind = (
             next(iter(kinds)) if len(kinds) == 1 else Kind.DOUBLE if kinds else Kind.OTHER
         )
@@ -352,124 +346,3 @@ def _fits_one(shape: str, argument: Term, kinds: set[Kind]) -> bool:
             return isinstance(value, str) and len(value) <= MAX_PATTERN
         case _:
             return len(kinds) == 1 and Kind.OTHER not in kinds
-
-
-def _read_bin(
-    call: syntax.Call, ref_of: Callable[[syntax.Expression], Ref | None]
-) -> Bin | None:
-    """Read floor(x / w) [* w], x // w [* w] and x - x % w as a bin of constant width."""
-    if call.name == "*" and len(call.arguments) == 2:
-        for inner, factor in (call.arguments, call.arguments[::-1]):
-            index = _read_index(inner, ref_of)
-            width = constant_of(factor)
-            if index is not None and width is not None and width.value == index.width:
-                return Bin(
-                    index.ref, index.width, index_only=False, truncating=index.truncating
-                )
-        return None
-    if call.name == "-" and len(call.arguments) == 2:
-        left, right = call.arguments
-        if isinstance(right, syntax.Call) and right.name in ("%", "mod"):
-            ref, again = ref_of(left), ref_of(right.arguments[0])
-            width = _width(right.arguments[-1])
-            if ref is not None and ref == again and width and ref.kind is Kind.INTEGER:
-                return Bin(ref, width, index_only=False, truncating=True)
-        return None
-    return _read_index(call, ref_of)
-
-
-def _read_index(
-    expression: syntax.Expression, ref_of: Callable[[syntax.Expression], Ref | None]
-) -> Bin | None:
-    if isinstance(expression, syntax.Cast) and expression.type in ("INTEGER", "BIGINT"):
-        expression = expression.item
-    if (
-        not isinstance(expression, syntax.Call)
-        or expression.distinct
-        or expression.condition
-    ):
-        return None
-    if expression.name == "floor" and len(expression.arguments) == 1:
-        division = expression.arguments[0]
-        if isinstance(division, syntax.Call) and division.name == "/":
-            return _divided(division, ref_of, truncating=False)
-    if expression.name in ("//", "divide"):
-        return _divided(expression, ref_of, truncating=True)
-    return None
-
-
-def _divided(
-    division: syntax.Call,
-    ref_of: Callable[[syntax.Expression], Ref | None],
-    *,
-    truncating: bool,
-) -> Bin | None:
-    if len(division.arguments) != 2:
-        return None
-    ref, width = ref_of(division.arguments[0]), _width(division.arguments[1])
-    if ref is None or width is None or ref.kind not in NUMBERS:
-        return None
-    if truncating and (ref.kind is not Kind.INTEGER or width != width.to_integral_value()):
-        return None
-    return Bin(ref, width, index_only=True, truncating=truncating)
-
-
-def _width(expression: syntax.Expression) -> Decimal | None:
-    found = constant_of(expression)
-    if found is None or not isinstance(found.value, Decimal) or found.value <= 0:
-        return None
-    return found.value
-
-
-def _read_date(
-    call: syntax.Call, ref_of: Callable[[syntax.Expression], Ref | None]
-) -> tuple[Trunc | DatePart | DateText, str] | None:
-    """Read date_trunc, date_part, year(), month(), quarter() and strftime of a date column."""
-    if call.name in ("year", "month", "quarter") and len(call.arguments) == 1:
-        ref = _date_ref(call.arguments[0], ref_of)
-        return None if ref is None else (DatePart(ref, call.name), call.name)
-    if len(call.arguments) != 2:
-        return None
-    first, second = call.arguments
-    if call.name == "strftime":
-        ref, pattern = _date_ref(first, ref_of), constant_of(second)
-        if ref is None:
-            ref, pattern = _date_ref(second, ref_of), constant_of(first)
-        grain = None if pattern is None else _format_grain(pattern.value)
-        if ref is None or pattern is None or grain is None:
-            return None
-        return DateText(ref, str(pattern.value)), grain
-    word, ref = constant_of(first), _date_ref(second, ref_of)
-    if word is None or ref is None or not isinstance(word.value, str):
-        return None
-    grain = word.value.lower()
-    if call.name in ("date_trunc", "datetrunc") and grain in _GRAINS:
-        return Trunc(ref, grain), grain
-    if call.name in ("date_part", "datepart") and grain in ("year", "month", "quarter"):
-        return DatePart(ref, grain), grain
-    return None
-
-
-def _date_ref(
-    expression: syntax.Expression, ref_of: Callable[[syntax.Expression], Ref | None]
-) -> Ref | None:
-    ref = ref_of(expression)
-    return ref if ref is not None and ref.kind in (Kind.DATE, Kind.TIMESTAMP) else None
-
-
-def _format_grain(pattern: object) -> str | None:
-    """Return the finest grain that a strftime format shows; None for unknown directives."""
-    if not isinstance(pattern, str) or len(pattern) > 40:
-        return None
-    order = ["day", "month", "quarter", "year"]
-    grains, index = [], 0
-    while index < len(pattern):
-        if pattern[index] != "%":
-            index += 1
-            continue
-        grain = _FORMATS.get(pattern[index : index + 2])
-        if grain is None:
-            return None
-        grains.append(grain)
-        index += 2
-    return min(grains, key=order.index) if grains else None

@@ -100,8 +100,8 @@ def _merge_equalities(items: list[Predicate]) -> list[Predicate]:
                 found.setdefault(term, set()).update(constants)
             case _:
                 rest.append(item)
-    for term, constants in found.items():
-        ordered = tuple(sorted(constants, key=key_of))
+    for term, values in found.items():
+        ordered = tuple(sorted(values, key=key_of))
         rest.append(
             Compare("=", term, ordered[0]) if len(ordered) == 1 else Within(term, ordered)
         )
@@ -109,7 +109,7 @@ def _merge_equalities(items: list[Predicate]) -> list[Predicate]:
 
 
 def to_data(node: Any) -> Any:
-    """Turn a term, predicate or plan part into JSON-ready lists; equal parts, equal data."""
+    """Turn a term, predicate or plan part into JSON-ready lists; equals give equals."""
     if dataclasses.is_dataclass(node) and not isinstance(node, type):
         fields = [to_data(getattr(node, field.name)) for field in dataclasses.fields(node)]
         return [type(node).__name__, *fields]

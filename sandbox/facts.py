@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from policies.document import Column, Policy, Role
 from policies.shape import ColumnUse, Finding, JoinUse, Place, Usage
+from sandbox import syntax
 from sandbox.syntax import Expression
 from sandbox.terms import Ref
 
@@ -63,13 +64,11 @@ class Facts:
 
 def place_of(expression: Expression) -> Place | None:
     """Return where an expression stands, or the place of its first part that knows."""
-    place = getattr(expression, "place", None)
-    if place is not None:
-        return place  # type: ignore[no-any-return]
-    for name in ("item", "items", "left"):
-        part = getattr(expression, name, None)
-        if isinstance(part, tuple) and part:
-            part = part[0]
-        if part is not None and not isinstance(part, str):
-            return place_of(part)
+    if not isinstance(expression, (syntax.Not, syntax.Logical)):
+        return expression.place
+    match expression:
+        case syntax.Not(item=item):
+            return place_of(item)
+        case syntax.Logical(items=items) if items:
+            return place_of(items[0])
     return None

@@ -53,17 +53,18 @@ RETURNS_A_VALUE = frozenset(
         "min_by", "max_by", "arg_min", "arg_max", "argmin", "argmax", "quantile",
         "quantile_cont", "quantile_disc", "approx_quantile", "approx_top_k", "list",
         "array_agg", "string_agg", "group_concat", "listagg", "histogram", "bool_and",
-        "bool_or", "bit_and", "bit_or", "bit_xor", "product", "entropy", "reservoir_quantile",
-        "arg_min_null", "arg_max_null", "histogram_exact", "map", "sem", "fsum", "kahan_sum",
-        "sumkahan", "favg", "geomean", "weighted_avg", "wavg", "bitstring_agg",
+        "bool_or", "bit_and", "bit_or", "bit_xor", "product", "entropy",
+        "reservoir_quantile", "arg_min_null", "arg_max_null", "histogram_exact", "map",
+        "sem", "fsum", "kahan_sum", "sumkahan", "favg", "geomean", "weighted_avg", "wavg",
+        "bitstring_agg",
     }
 )  # fmt: skip
 STATISTICS = frozenset(
     {
-        "stddev", "stddev_samp", "stddev_pop", "variance", "var_samp", "var_pop", "covar_samp",
-        "covar_pop", "corr", "regr_slope", "regr_intercept", "regr_r2", "regr_count",
-        "regr_avgx", "regr_avgy", "regr_sxx", "regr_syy", "regr_sxy", "skewness", "kurtosis",
-        "kurtosis_pop", "approx_count_distinct",
+        "stddev", "stddev_samp", "stddev_pop", "variance", "var_samp", "var_pop",
+        "covar_samp", "covar_pop", "corr", "regr_slope", "regr_intercept", "regr_r2",
+        "regr_count", "regr_avgx", "regr_avgy", "regr_sxx", "regr_syy", "regr_sxy",
+        "skewness", "kurtosis", "kurtosis_pop", "approx_count_distinct",
     }
 )  # fmt: skip
 

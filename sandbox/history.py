@@ -10,12 +10,12 @@ how a total gives away the one group that was withheld.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import duckdb
 
-from policies.document import AggregateRule, Policy
+from policies.document import AggregateRule
 from sandbox.canonical import from_data, to_data
 from sandbox.disclosure.cell import Cell, Ground
 from sandbox.disclosure.recombine import contributes
@@ -81,29 +81,32 @@ def read(text: str) -> Past:
     """Read an entry; raises QueryRejected (`history_unreadable`) on anything else."""
     try:
         tag, fingerprint, tables, joins, where, keys, released = json.loads(text)
-        if tag != FORMAT:
-            raise ValueError(tag)
-        return Past(
-            str(fingerprint),
-            from_data(tables),
-            from_data(joins),
-            from_data(where),
-            from_data(keys),
-            frozenset(frozenset(tuple(label) for label in cells) for cells in released),
-        )
+        if tag == FORMAT:
+            return Past(
+                str(fingerprint),
+                from_data(tables),
+                from_data(joins),
+                from_data(where),
+                from_data(keys),
+                frozenset(frozenset(tuple(label) for label in cells) for cells in released),
+            )
     except (ValueError, TypeError, KeyError) as error:
-        # Without the history a differencing pair would pass: nothing is answered.
-        raise QueryRejected(
-            "an earlier release on record cannot be read, so this answer cannot be compared "
-            "with it",
-            hint="Have the node's operator check the stored history.",
-            code="history_unreadable",
-        ) from error
+        raise _unreadable() from error
+    raise _unreadable()
+
+
+def _unreadable() -> QueryRejected:
+    # Without the history a differencing pair would pass: nothing is answered.
+    return QueryRejected(
+        "an earlier release on record cannot be read, so this answer cannot be "
+        "compared with it",
+        hint="Have the node's operator check the stored history.",
+        code="history_unreadable",
+    )
 
 
 def compare(
     plan: Plan,
-    policy: Policy,
     rule: AggregateRule,
     cells: Sequence[Cell],
     history: Sequence[str],
@@ -151,7 +154,7 @@ class _Comparison:
                 known
                 for released in self._past.released
                 if _lies_within(
-                    parts, lambda p, r=released: p.old in r, lambda p: p.new == label
+                    parts, old=released, new=frozenset({label}), old_in_new=True
                 )
                 for known in released
             }
@@ -168,9 +171,7 @@ class _Comparison:
             label
             for label, cell in labelled.items()
             if cell.is_safe
-            and _lies_within(
-                parts, lambda p, c=label: p.new == c, lambda p: p.old in released
-            )
+            and _lies_within(parts, old=released, new=frozenset({label}), old_in_new=False)
         ]
         inside.sort(key=lambda label: (labelled[label].units, str(label)))
         while inside:
@@ -200,8 +201,8 @@ class _Comparison:
         past = [f"CASE WHEN is_old THEN p{i} END" for i in range(len(self._past.keys))]
         names = ", ".join([*fresh, *past, "is_new", "is_old"])
         rows = self._connection.execute(
-            f"SELECT {names}, count(*), count(DISTINCT u) FROM ({self._labelled_sql()}) AS l "
-            f"WHERE is_new OR is_old GROUP BY ALL"
+            f"SELECT {names}, count(*), count(DISTINCT u) "
+            f"FROM ({self._labelled_sql()}) AS l WHERE is_new OR is_old GROUP BY ALL"
         ).fetchall()
         width, total = len(fresh), len(fresh) + len(past)
         parts = []
@@ -258,11 +259,13 @@ def _any_label(
 
 
 def _lies_within(
-    parts: Iterable[Part], inner: Callable[[Part], bool], outer: Callable[[Part], bool]
+    parts: Iterable[Part], *, old: frozenset[Label], new: frozenset[Label], old_in_new: bool
 ) -> bool:
-    """Whether there are rows of `inner`, and all of them are rows of `outer`."""
-    members = [part for part in parts if inner(part)]
-    return bool(members) and all(outer(part) for part in members)
+    """Whether there are rows of the inner set, and all of them are rows of the outer."""
+    inner = [p for p in parts if (p.old in old if old_in_new else p.new in new)]
+    return bool(inner) and all(
+        (p.new in new if old_in_new else p.old in old) for p in inner
+    )
 
 
 def _label(cell: Cell) -> Label:

@@ -17,9 +17,6 @@ from sandbox import syntax
 from sandbox.tree import Tree
 
 MAX_SQL_CHARACTERS = 100_000
-MAX_NODES = 20_000
-MAX_DEPTH = 60
-
 _UNSUPPORTED = "query_too_complex"
 
 

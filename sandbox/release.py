@@ -14,19 +14,17 @@ import duckdb
 
 from policies.document import AggregateRule, Policy
 from sandbox import history as past
+from sandbox.cell_reading import read_cells
 from sandbox.contrasts import tracks_outside
-from sandbox.disclosure.cell import Cell, Contribution
+from sandbox.disclosure.cell import Cell
 from sandbox.disclosure.domain import printed_domain
 from sandbox.disclosure.recombine import Value, sets_of, values_of
 from sandbox.disclosure.suppression import judge, judge_unanimity
-from sandbox.errors import ResourceExceeded
 from sandbox.plan import Plan
 from sandbox.protocol import Limits, Scalar
 from sandbox.stage_one import distinct_sql, statement, top_needed
 from sandbox.stage_two import Row, compute
 from sandbox.terms import Kind, Ref, refs_of
-
-MAX_CELLS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +42,6 @@ class Released:
     units_covered: int
 
 
-def _too_many_cells() -> ResourceExceeded:
-    return ResourceExceeded(
-        f"the query makes more than {MAX_CELLS} groups",
-        hint="Group by fewer or coarser keys.",
-    )
-
-
 def release(
     plan: Plan,
     policy: Policy,
@@ -63,7 +54,7 @@ def release(
     """Return the controlled result of `plan` over the tables of `connection`."""
     cells, key_types, sql = _stage_one(plan, policy, rule, connection)
     judge_unanimity(cells, _sensitive_positions(plan, policy))
-    past.compare(plan, policy, rule, cells, history, connection)
+    past.compare(plan, rule, cells, history, connection)
     groups = _visible_groups(plan, cells)
     shown, held_back = _split(groups)
     distinct = _distinct(plan, policy, connection)
@@ -120,7 +111,7 @@ def _stage_one(
     text = ""
     for unit in plan.units:
         made = statement(plan, policy, unit, top=top_needed(rule))
-        cells, types = _read_cells(plan, made.sql, made.names, connection)
+        cells, types = read_cells(plan, made, connection)
         judge(cells, rule, sensitive_filter=sensitive)
         key_types, text = key_types or types, text or made.sql
         for cell in cells:
@@ -138,50 +129,6 @@ def _merge(merged: dict[tuple[object, ...], Cell], cell: Cell) -> None:
         mine |= other
     for mine, other in zip(found.unsafe_sums, cell.unsafe_sums, strict=True):
         mine |= other
-
-
-def _read_cells(
-    plan: Plan, sql: str, names: tuple[str, ...], connection: duckdb.DuckDBPyConnection
-) -> tuple[list[Cell], tuple[str, ...]]:
-    cursor = connection.execute(sql)
-    width = len(plan.keys)
-    types = tuple(str(item[1]) for item in cursor.description[:width])
-    found = cursor.fetchmany(MAX_CELLS + 1)
-    if len(found) > MAX_CELLS:
-        raise _too_many_cells()
-    return [_cell(plan, dict(zip(names, row, strict=True)), row) for row in found], types
-
-
-def _cell(plan: Plan, named: dict[str, object], row: tuple[object, ...]) -> Cell:
-    width, hidden = len(plan.keys), len(plan.hidden)
-    measures = []
-    for j, ref in enumerate(plan.measured):
-        get = lambda name, j=j: named.get(f"m{j}_{name}")  # noqa: E731
-        low = get("low")
-        measures.append(
-            Contribution(
-                n=int(get("n") or 0),
-                units=int(get("units") or 0),
-                gaps=int(get("gaps") or 0),
-                top_n=tuple(int(x) for x in get("top_n") or ()),
-                total=get("sum"),
-                absolute=get("abs"),
-                top=tuple(get("top") or ()),
-                is_constant=ref in plan.summed and low is not None and low == get("high"),
-            )
-        )
-    return Cell(
-        keys=row[:width],
-        codes=tuple(int(code) for code in row[width : width + hidden]),
-        units=int(named["units"] or 0),
-        n=int(named["n"] or 0),
-        outside=int(named["outside"] or 0),
-        contrasts=tuple(
-            int(units or 0) for name, units in named.items() if name.startswith("x")
-        ),
-        top_n=tuple(int(x) for x in named["top_n"] or ()),
-        measures=tuple(measures),
-    )
 
 
 def _is_sensitive(ref: Ref, policy: Policy) -> bool:

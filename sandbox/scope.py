@@ -82,8 +82,8 @@ class Scope:
         if policy.requester:
             self._facts.refuse(
                 "requester_table_unavailable",
-                f"`{name}` is a table that you brought; it can be joined only on unit keys, "
-                "and this node does not take one yet",
+                f"`{name}` is a table that you brought; it can be joined only on unit "
+                "keys, and this node does not take one yet",
                 "Ask with the provider's own tables.",
                 node.place,
             )
@@ -169,8 +169,7 @@ class Scope:
             self._facts.refuse(
                 "ambiguous_name",
                 f"`{shown}` stands in several tables",
-                "Write the table before it: "
-                + f"{self.bound[0].alias}.{node.names[-1][:40]}.",
+                f"Write the table before it: {self.bound[0].alias}.{node.names[-1][:40]}.",
                 node.place,
             )
         else:

@@ -89,12 +89,13 @@ def base_sql(plan: Plan, policy: Policy, unit: Unit) -> str:
         f"{f'(({predicate_sql(plan.where)}) IS TRUE)' if outside else 'TRUE'} AS i",
     ]
     columns += [f"{text} AS x{j}" for j, text in enumerate(contrast_sql(plan.where))]
-    columns += [
-        f"{exact_sql(ref, policy) if ref in plan.summed else term_sql(ref) + ' IS NOT NULL'} AS m{j}"
-        for j, ref in enumerate(plan.measured)
-    ]
+    for j, ref in enumerate(plan.measured):
+        taken = (
+            exact_sql(ref, policy) if ref in plan.summed else f"{term_sql(ref)} IS NOT NULL"
+        )
+        columns.append(f"{taken} AS m{j}")
     conditions = (
-        [] if outside or plan.where == Always(True) else [predicate_sql(plan.where)]
+        [] if outside or plan.where == Always(value=True) else [predicate_sql(plan.where)]
     )
     named = [term_sql(item.ref) for item in plan.units if item.ref is not None]
     if named:

@@ -66,10 +66,9 @@ def compute(
     out: list[tuple[Scalar, ...]] = []
     masks: list[tuple[int, ...]] = []
     for row in found:
-        mask = tuple(index for index in range(width) if row[width + index])
-        hidden = set(mask)
-        out.append(tuple(None if i in hidden else scalar(row[i]) for i in range(width)))
-        masks.append(mask)
+        flags = tuple(index for index in range(width) if row[width + index])
+        out.append(tuple(None if i in flags else scalar(row[i]) for i in range(width)))
+        masks.append(flags)
     return Table(types, tuple(out), tuple(masks), undecided)
 
 

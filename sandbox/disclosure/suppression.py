@@ -24,7 +24,8 @@ def is_dominated(top: Sequence[Number], total: Number, rule: Dominance) -> bool:
         return False
     whole = Fraction(total)
     if rule.n is not None and rule.share is not None:
-        if sum(map(Fraction, top[: rule.n])) >= Fraction(rule.share) * whole:
+        largest = sum(map(Fraction, top[: rule.n]), Fraction(0))
+        if largest >= Fraction(rule.share) * whole:
             return True
     if rule.p_percent is not None:
         first = Fraction(top[0])
