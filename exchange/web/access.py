@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, cast
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils.translation import gettext as _
 
 from exchange.errors import ExchangeError, Forbidden, NotFound, Unavailable
@@ -15,7 +15,8 @@ from exchange.parties.models import User
 from exchange.web.page import problem_of, render_page
 from sandbox.errors import SandboxError
 
-View = Callable[..., HttpResponse]
+Answer = HttpResponse | StreamingHttpResponse
+View = Callable[..., Answer]
 
 
 class UserRequest(HttpRequest):
@@ -24,11 +25,11 @@ class UserRequest(HttpRequest):
     user: User
 
 
-def signed_in(view: Callable[..., HttpResponse]) -> View:
+def signed_in(view: View) -> View:
     """Ask for a sign-in first; turn an error the view did not expect into its page."""
 
     @wraps(view)
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Answer:
         try:
             return view(cast(UserRequest, request), *args, **kwargs)
         except (ExchangeError, SandboxError) as error:
@@ -56,7 +57,7 @@ def error_page(request: HttpRequest, error: ExchangeError | SandboxError) -> Htt
     )
 
 
-def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - called by name
     return error_page(
         request,
         NotFound(
@@ -66,7 +67,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     )
 
 
-def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - called by name
     return error_page(
         request,
         Forbidden(
@@ -76,7 +77,7 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     )
 
 
-def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001 - called by name
     return error_page(
         request,
         Forbidden(

@@ -1,4 +1,4 @@
-"""What happened: the log as sentences, the whole story of one exchange, how to verify it."""
+"""What happened: the log in sentences, the story of one exchange, how to verify it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from django.db.models import Q, QuerySet
 from django.http import HttpResponse, StreamingHttpResponse
 from django.utils.translation import gettext as _
 
-from exchange.agreements.models import AccessRequest
 from exchange.agreements.selectors import request_visible_to, requests_visible_to
 from exchange.audit import selectors
 from exchange.audit.models import AuditEvent
@@ -187,7 +186,7 @@ def case(request: UserRequest, case_id: str) -> HttpResponse:
         grant_status=grant_status(grant, dt.datetime.now(dt.UTC)) if grant else None,
         purpose=purpose_words(access.purpose),
         decisions=access.decisions.select_related("reviewer", "reviewer_organisation"),
-        figures=_figures(access, queries, lines),
+        figures=_figures(queries, lines),
         queries=[
             {
                 "query": query,
@@ -204,9 +203,7 @@ def case(request: UserRequest, case_id: str) -> HttpResponse:
     )
 
 
-def _figures(
-    access: AccessRequest, queries: list[Query], lines: list[Line]
-) -> list[tuple[str, int]]:
+def _figures(queries: list[Query], lines: list[Line]) -> list[tuple[str, int]]:
     return [
         (_("Records"), len(lines)),
         (_("Sealed in the log"), sum(1 for line in lines if line.index is not None)),

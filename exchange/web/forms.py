@@ -29,7 +29,7 @@ class Form(forms.Form):
         kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
         for field in self.fields.values():
-            field.widget.use_required_attribute = lambda _initial: False  # type: ignore[method-assign]
+            field.widget.use_required_attribute = lambda _initial: False
             _dress(field.widget)
 
 

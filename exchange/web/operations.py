@@ -1,4 +1,4 @@
-"""The node at work: what runs, what failed and can be tried again, how it is locked down."""
+"""The node at work: what runs, what failed and may be tried again, how it is guarded."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from exchange.errors import ExchangeError
@@ -39,7 +40,7 @@ class Crumb:
     url: str
 
 
-def crumb(label: str, name: str, *args: object) -> Crumb:
+def crumb(label: str | Promise, name: str, *args: object) -> Crumb:
     return Crumb(str(label), reverse(name, args=args))
 
 

@@ -44,7 +44,7 @@ class SignInForm(Form, AuthenticationForm):
     )
     error_messages = {
         "invalid_login": gettext_lazy(
-            "No account has this user name and password. Both tell capitals from small letters."
+            "No account has this user name and password. Capitals count in both."
         ),
         "inactive": gettext_lazy("This account is closed. Ask your administrator."),
     }

@@ -78,7 +78,7 @@ class FileForm(Form):
         label=gettext_lazy("File"),
         max_length=255,
         help_text=gettext_lazy(
-            "CSV or Parquet. It is sealed while it streams in and opened only in the sandbox."
+            "CSV or Parquet. It is sealed on its way in and opened only in the sandbox."
         ),
         error_messages={
             "required": gettext_lazy("Choose a CSV or Parquet file"),
@@ -186,9 +186,7 @@ class RolesForm(Form):
             ):
                 self.add_error(
                     f"role_{column.position}",
-                    _(
-                        "%(column)s holds no numbers, so it cannot be aggregated; group by it"
-                    )
+                    _("%(column)s holds no numbers to aggregate; group by it")
                     % {"column": column.name},
                 )
         return data

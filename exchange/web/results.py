@@ -13,7 +13,7 @@ MAX_ROWS_SHOWN = 500
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`kind` is value, number, null or withheld: withheld is not null, and looks otherwise."""
+    """`kind` is value, number, null or withheld; withheld is not null."""
 
     kind: str
     text: str = ""

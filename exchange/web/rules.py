@@ -9,6 +9,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from exchange.agreements.models import AccessRequest
 from exchange.agreements.states import RuleKind
 from policies.document import AggregateRule, Approval, Policy, SubsetRule
 from policies.vocabulary import PURPOSES, purpose_term
@@ -94,7 +95,7 @@ def purpose_words(purpose: str) -> str:
 
 
 def purpose_choices(rules: list[AggregateRule | SubsetRule]) -> list[tuple[str, str]]:
-    """The purposes that the rules name; a rule that names none takes any of the vocabulary."""
+    """The purposes that the rules name; a rule that names none takes any we know."""
     if any(not rule.purposes for rule in rules):
         names = [str(term.purpose) for term in PURPOSES]
     else:
@@ -122,3 +123,10 @@ def policy_words(policy: Policy, table_name: str) -> PolicyWords:
     return PolicyWords(
         tuple(s for s in describe(policy, table_name) if s not in said), columns
     )
+
+
+def rule_card_of(access: AccessRequest) -> dict[str, Any]:
+    """The card of the one rule that the request is about."""
+    policy = access.offer.policy_version.policy
+    cards = rule_cards(policy, licence=access.offer.licence)
+    return [card for card in cards if card["kind"] == access.kind][access.rule_index]

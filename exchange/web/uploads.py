@@ -21,14 +21,14 @@ from sandbox.sealing import SealReader, SealWriter
 CONTEXT = "bonded-form-upload"
 
 
-class SealedUpload(UploadedFile):
+class SealedUpload(UploadedFile):  # type: ignore[type-arg]
     """An upload as a stream; closing it destroys the only way to its bytes."""
 
     def __init__(self, file: IO[bytes], key: bytes, **about: Any) -> None:
-        super().__init__(file=file, **about)  # type: ignore[arg-type]
+        super().__init__(file=file, **about)
         self._reader = SealReader(file, key, CONTEXT)
 
-    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:  # noqa: ARG002 - sealed chunks have a size
         return iter(self._reader)
 
     def __iter__(self) -> Iterator[bytes]:

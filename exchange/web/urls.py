@@ -6,13 +6,20 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from exchange.web import (
     agreements,
+    asking,
     audit,
     catalogue,
+    grants,
     home,
     operations,
     parties,
     publishing,
+    publishing_policy,
+    publishing_steps,
     queries,
+    releases,
+    subsets,
+    writing,
 )
 
 Patterns = list[URLPattern | URLResolver]
@@ -37,27 +44,29 @@ _catalogue: Patterns = [
 _publishing: Patterns = [
     path("publish/", publishing.start, name="start"),
     path("datasets/<uuid:dataset_id>/upload/", publishing.upload, name="upload"),
-    path("versions/<uuid:version_id>/columns/", publishing.columns, name="columns"),
-    path("versions/<uuid:version_id>/progress/", publishing.progress, name="progress"),
-    path("versions/<uuid:version_id>/retry/", publishing.retry, name="retry"),
-    path("versions/<uuid:version_id>/policy/", publishing.policy, name="policy"),
+    path("versions/<uuid:version_id>/columns/", publishing_steps.columns, name="columns"),
+    path(
+        "versions/<uuid:version_id>/progress/", publishing_steps.progress, name="progress"
+    ),
+    path("versions/<uuid:version_id>/retry/", publishing_steps.retry, name="retry"),
+    path("versions/<uuid:version_id>/policy/", publishing_policy.policy, name="policy"),
     path(
         "versions/<uuid:version_id>/policy/words/",
-        publishing.policy_words_now,
+        publishing_policy.policy_words_now,
         name="words",
     ),
-    path("versions/<uuid:version_id>/licence/", publishing.licence, name="licence"),
-    path("versions/<uuid:version_id>/review/", publishing.review, name="review"),
+    path("versions/<uuid:version_id>/licence/", publishing_steps.licence, name="licence"),
+    path("versions/<uuid:version_id>/review/", publishing_steps.review, name="review"),
 ]
 
 _agreements: Patterns = [
     path("inbox/", agreements.inbox, name="inbox"),
     path("requests/", agreements.listing, name="list"),
-    path("datasets/<uuid:dataset_id>/request/<slug:kind>/", agreements.ask, name="ask"),
+    path("datasets/<uuid:dataset_id>/request/<slug:kind>/", asking.ask, name="ask"),
     path("requests/<uuid:request_id>/", agreements.detail, name="detail"),
     path("requests/<uuid:request_id>/withdraw/", agreements.withdraw, name="withdraw"),
-    path("grants/<uuid:grant_id>/", agreements.grant, name="grant"),
-    path("grants/<uuid:grant_id>/revoke/", agreements.revoke, name="revoke"),
+    path("grants/<uuid:grant_id>/", grants.grant, name="grant"),
+    path("grants/<uuid:grant_id>/revoke/", grants.revoke, name="revoke"),
 ]
 
 _queries: Patterns = [
@@ -65,13 +74,13 @@ _queries: Patterns = [
     path("queries/<uuid:query_id>/", queries.detail, name="detail"),
     path("queries/<uuid:query_id>/progress/", queries.progress, name="progress"),
     path("queries/<uuid:query_id>/retry/", queries.retry, name="retry"),
-    path("grants/<uuid:grant_id>/query/", queries.write, name="write"),
-    path("grants/<uuid:grant_id>/check/", queries.check, name="check"),
-    path("grants/<uuid:grant_id>/rows/", queries.subset, name="subset"),
-    path("releases/", queries.releases, name="releases"),
-    path("releases/<uuid:release_id>/show/", queries.show, name="show"),
-    path("releases/<uuid:release_id>/download/", queries.download, name="download"),
-    path("releases/<uuid:release_id>/receipt/", queries.receipt, name="receipt"),
+    path("grants/<uuid:grant_id>/query/", writing.write, name="write"),
+    path("grants/<uuid:grant_id>/check/", writing.check, name="check"),
+    path("grants/<uuid:grant_id>/rows/", subsets.subset, name="subset"),
+    path("releases/", releases.listing, name="releases"),
+    path("releases/<uuid:release_id>/show/", releases.show, name="show"),
+    path("releases/<uuid:release_id>/download/", releases.download, name="download"),
+    path("releases/<uuid:release_id>/receipt/", releases.receipt, name="receipt"),
 ]
 
 _audit: Patterns = [

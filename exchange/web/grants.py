@@ -1,0 +1,66 @@
+"""A grant: its terms, what was run under it, and its end."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
+
+from exchange.agreements import selectors, services
+from exchange.agreements.states import RuleKind
+from exchange.parties.permissions import can_review
+from exchange.queries.selectors import queries_visible_to
+from exchange.web.access import UserRequest, signed_in
+from exchange.web.page import crumb, render_page
+from exchange.web.rules import (
+    purpose_words,
+    rule_card_of,
+)
+from exchange.web.standing import standing_of
+from exchange.web.statuses import grant_status, query_status
+
+
+@signed_in
+def grant(request: UserRequest, grant_id: str) -> HttpResponse:
+    """A grant: its terms, what was run under it, and the way on."""
+    found = selectors.grant_visible_to(request.user, grant_id)
+    standing = standing_of(request.user)
+    now = timezone.now()
+    queries = (
+        queries_visible_to(request.user)
+        .filter(grant=found)
+        .select_related("submitted_by")
+        .order_by("-submitted_at")[:20]
+    )
+    return render_page(
+        request,
+        "agreements/grant.html",
+        here="agreements:list",
+        crumbs=[crumb(_("Requests and grants"), "agreements:list")],
+        grant=found,
+        purpose=purpose_words(found.purpose),
+        status=grant_status(found, now),
+        is_active=found.is_active(now),
+        is_subset=found.kind == RuleKind.SUBSET,
+        rule=rule_card_of(found.request),
+        queries=[{"query": query, "status": query_status(query)} for query in queries],
+        may_query=found.is_active(now)
+        and found.consumer in standing.where("submit_queries"),
+        may_revoke=found.revoked_at is None
+        and found.ends_at > now
+        and can_review(request.user, found.provider),
+    )
+
+
+@require_POST
+@signed_in
+def revoke(request: UserRequest, grant_id: str) -> HttpResponse:
+    found = selectors.grant_visible_to(request.user, grant_id)
+    services.revoke_grant(grant=found, note=request.POST.get("note", ""), by=request.user)
+    messages.success(
+        request, _("The grant is revoked. Nothing runs under it any more."), extra_tags="ok"
+    )
+    return redirect("agreements:grant", found.pk)
