@@ -70,8 +70,10 @@ def decode_entry(data: bytes) -> Entry:
     if document.get("version") != VERSION or isinstance(document["version"], bool):
         _refuse(f"version {VERSION} is expected, another came")
     if document.keys() != _FIELDS:
-        wrong = ", ".join(sorted(_FIELDS - document.keys())) or "none"
-        _refuse(f"the fields of version {VERSION} are expected, missing: {wrong}")
+        # Unknown names are counted, not shown: they are whatever the sender chose.
+        missing = ", ".join(sorted(_FIELDS - document.keys())) or "none"
+        unknown = len(document.keys() - _FIELDS)
+        _refuse(f"version {VERSION} has other fields: missing {missing}, unknown {unknown}")
     fields = {name: value for name, value in document.items() if name != "version"}
     entry = Entry(**fields)  # each field is narrowed by _check
     _check(entry)

@@ -103,7 +103,15 @@ def test_decode_entry_without_a_field_names_it() -> None:
     del document["case_id"]
     data = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
-    with pytest.raises(EntryMalformed, match="missing: case_id"):
+    with pytest.raises(EntryMalformed, match="missing case_id, unknown 0"):
+        decode_entry(data.encode())
+
+
+def test_decode_entry_with_unknown_fields_counts_them() -> None:
+    document = json.loads(encode_entry(ENTRY)) | {"more": 1, "most": 2}
+    data = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    with pytest.raises(EntryMalformed, match="missing none, unknown 2"):
         decode_entry(data.encode())
 
 
@@ -150,6 +158,11 @@ def test_salted_commitment_no_byte_moves_between_salt_and_value() -> None:
 def test_salted_commitment_to_no_unicode_is_refused() -> None:
     with pytest.raises(EntryMalformed, match="surrogate"):
         salted_commitment("\ud800", bytes(32))
+
+
+@pytest.mark.parametrize("length", [16, 255])
+def test_salted_commitment_with_the_shortest_and_longest_salt(length: int) -> None:
+    assert len(salted_commitment("Ada", bytes(length))) == 64
 
 
 @pytest.mark.parametrize("length", [0, 15, 256])
