@@ -8,6 +8,7 @@ import re
 # Characters that JSON lets stand in a string and YAML refuses or folds into a space:
 # C1 controls (with U+0085), line and paragraph separators, surrogates, the BOM.
 _YAML_BREAKS = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+_CONTROLS = re.compile("[\x00-\x1f]")
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
 
@@ -26,4 +27,5 @@ def scalar(text: str) -> str:
 
 def comment(text: str) -> str:
     """Write `text` on one comment line, whatever characters it holds."""
-    return "# " + escape_json(" ".join(text.split())).replace("\x00", "")
+    line = _CONTROLS.sub("?", " ".join(text.split()))
+    return "# " + escape_json(line)

@@ -1,0 +1,218 @@
+"""decide: every reason at once, and never more under a stricter policy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.decision import Decision, Request, Verdict, decide, rule_for
+from policies.document import Aggregate, Approval, Column, Policy, Role
+from policies.shape import ColumnUse, Finding, JoinUse, Place, QueryShape, Usage
+from tests.unit.policies.policy_values import aggregate_rules, example, policies, shapes
+
+PLAN = "f" * 64
+SAFE = Request("official-statistics")
+
+
+def codes(decision: Decision) -> list[str]:
+    return [reason.code for reason in decision.reasons]
+
+
+def test_decide_plain_question_is_allowed_with_its_rule() -> None:
+    shape = QueryShape(
+        tables=("patients",),
+        uses=(ColumnUse("patients", "city", Usage.GROUP_KEY),),
+        aggregates=("count",),
+        fingerprint=PLAN,
+    )
+
+    decision = decide(example(), SAFE, shape)
+
+    assert decision == Decision(Verdict.ALLOW, (), example().aggregate_rules[0])
+
+
+def test_decide_lists_every_reason_once() -> None:
+    use = ColumnUse("patients", "name", Usage.ROW_OUTPUT)
+    shape = QueryShape(
+        uses=(use, use, ColumnUse("nowhere", "x", Usage.GROUP_KEY, Place(1, 1, 2))),
+        aggregates=("kurtosis",),
+        findings=(Finding("sql_syntax", "broken", "mend it"),),
+    )
+
+    decision = decide(example(), SAFE, shape)
+
+    assert decision.verdict is Verdict.REFUSE
+    assert codes(decision) == [
+        "sql_syntax", "column_hidden", "unknown_table", "aggregate_not_allowed",
+    ]  # fmt: skip
+    assert all(reason.hint for reason in decision.reasons)
+
+
+def test_decide_table_without_a_used_column_must_be_known() -> None:
+    decision = decide(example(), SAFE, QueryShape(tables=("nowhere",), fingerprint=PLAN))
+
+    assert codes(decision) == ["unknown_table"]
+
+
+def test_decide_no_plan_is_refused() -> None:
+    assert codes(decide(example(), SAFE, QueryShape())) == ["query_not_understood"]
+
+
+def test_decide_public_table_is_free() -> None:
+    shape = QueryShape(
+        uses=(ColumnUse("cities", "mayor", Usage.ROW_OUTPUT),), fingerprint=PLAN
+    )
+
+    assert decide(example(), SAFE, shape).verdict is Verdict.ALLOW
+
+
+@pytest.mark.parametrize(
+    ("purpose", "code"),
+    [("espionage", "purpose_not_allowed"), ("model-training", "mode_unavailable")],
+)
+def test_decide_purpose_decides_the_rule(purpose: str, code: str) -> None:
+    decision = decide(example(), Request(purpose), QueryShape(fingerprint=PLAN))
+
+    assert codes(decision) == [code]
+
+
+def test_decide_policy_without_rules_refuses() -> None:
+    policy = Policy(example().tables)
+
+    decision = decide(policy, SAFE, QueryShape(fingerprint=PLAN))
+
+    assert codes(decision) == ["no_rule"]
+    assert decision.rule is None
+
+
+@pytest.mark.parametrize(("reviewers", "words"), [(1, "one reviewer"), (3, "3 reviewers")])
+def test_decide_reviewed_rule_waits(reviewers: int, words: str) -> None:
+    policy = example()
+    rule = replace(policy.aggregate_rules[0], approval=Approval(reviewers))
+
+    decision = decide(replace(policy, rules=(rule,)), SAFE, QueryShape(fingerprint=PLAN))
+
+    assert decision.verdict is Verdict.REVIEW
+    assert codes(decision) == ["needs_review"]
+    assert words in decision.reasons[0].message
+
+
+JOINS = [
+    (("patients", "id", "visits", "patient_id"), []),
+    (("patients", "city", "cities", "name"), []),
+    (("patients", "id", "visits", "payer"), ["join_not_on_units"]),
+    (("patients", "city", "visits", "patient_id"), ["join_not_on_units"]),
+    (("patients", "id", "runs", "torque"), ["join_not_on_units"]),
+    (("patients", "id", "my_list", "id"), ["requester_table_unavailable"]),
+    (("my_list", "id", "patients", "id"), ["requester_table_unavailable"]),
+    (("nowhere", "id", "patients", "id"), []),  # the table itself is refused by its uses
+]
+
+
+@pytest.mark.parametrize(("join", "expected"), JOINS)
+def test_decide_joins(join: tuple[str, str, str, str], expected: list[str]) -> None:
+    shape = QueryShape(joins=(JoinUse(*join, "inner"),), fingerprint=PLAN)
+
+    decision = decide(example(), SAFE, shape)
+
+    assert codes(decision) == expected
+    assert all(reason.hint for reason in decision.reasons)
+
+
+def test_decide_join_of_unjoinable_tables_says_so() -> None:
+    shape = QueryShape(
+        joins=(JoinUse("patients", "id", "runs", "torque", "inner"),), fingerprint=PLAN
+    )
+
+    assert "share no unit domain" in decide(example(), SAFE, shape).reasons[0].hint
+
+
+def test_rule_for_finds_the_one_that_serves() -> None:
+    policy = example()
+
+    assert rule_for(policy, "house-rule") == policy.aggregate_rules[1]
+    assert rule_for(policy, "nothing") is None
+
+
+RANK = {Verdict.REFUSE: 0, Verdict.REVIEW: 1, Verdict.ALLOW: 2}
+
+
+@st.composite
+def asked(draw: st.DrawFn) -> tuple[Policy, Request, QueryShape]:
+    """A policy that has a rule for the purpose asked, and a query."""
+    policy = draw(policies())
+    rule = draw(aggregate_rules(("official-statistics",)))
+    policy = replace(policy, rules=(rule,))
+    return policy, SAFE, draw(shapes(policy))
+
+
+def _hide(policy: Policy, hidden: set[str]) -> Policy:
+    def column(old: Column) -> Column:
+        if old.name not in hidden or old.has(Role.UNIT_KEY):
+            return old
+        return Column(old.name, frozenset({Role.HIDDEN}))
+
+    return replace(
+        policy,
+        tables=tuple(
+            replace(table, columns=tuple(map(column, table.columns)))
+            for table in policy.tables
+        ),
+    )
+
+
+@given(case=asked(), data=st.data())
+def test_decide_hiding_columns_never_allows_more(
+    case: tuple[Policy, Request, QueryShape], data: st.DataObject
+) -> None:
+    policy, request, shape = case
+    every = sorted({c.name for t in policy.tables for c in t.columns})
+    hidden = data.draw(st.sets(st.sampled_from(every))) if every else set()
+
+    strict, loose = (
+        decide(_hide(policy, hidden), request, shape),
+        decide(policy, request, shape),
+    )
+
+    assert RANK[strict.verdict] <= RANK[loose.verdict]
+
+
+@given(
+    case=asked(),
+    kept=st.frozensets(st.sampled_from(Aggregate), min_size=1),
+    reviewers=st.integers(0, 5),
+    serves=st.sampled_from([("official-statistics",), ("other",)]),
+)
+def test_decide_stricter_rule_never_allows_more(
+    case: tuple[Policy, Request, QueryShape],
+    kept: frozenset[Aggregate],
+    reviewers: int,
+    serves: tuple[str, ...],
+) -> None:
+    policy, request, shape = case
+    rule = policy.aggregate_rules[0]
+    stricter = replace(
+        rule,
+        aggregates=rule.aggregates & kept,
+        approval=Approval(rule.approval.reviewers + reviewers),
+        purposes=serves,
+    )
+
+    strict = decide(replace(policy, rules=(stricter,)), request, shape)
+
+    assert RANK[strict.verdict] <= RANK[decide(policy, request, shape).verdict]
+
+
+@given(case=asked())
+def test_decide_refusal_has_reasons_and_each_a_way_forward(
+    case: tuple[Policy, Request, QueryShape],
+) -> None:
+    decision = decide(*case)
+
+    assert bool(decision.reasons) == (decision.verdict is not Verdict.ALLOW)
+    assert all(
+        reason.code and reason.message and reason.hint for reason in decision.reasons
+    )
