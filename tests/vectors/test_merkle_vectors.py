@@ -21,7 +21,9 @@ ROOT = Path(__file__).parents[2]
 KNOWN = json.loads((Path(__file__).parent / "rfc6962.json").read_text("utf-8"))
 ENTRIES = [bytes.fromhex(entry) for entry in KNOWN["entries"]]
 ROOTS = [bytes.fromhex(root) for root in KNOWN["roots"]]
-PUBLISHED = Path(os.environ.get("BONDED_VECTORS", ROOT.parent / "shared/vectors")) / "merkle"
+PUBLISHED = (
+    Path(os.environ.get("BONDED_VECTORS", ROOT.parent / "shared/vectors")) / "merkle"
+)
 CASES = sorted(PUBLISHED.rglob("*.json"))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NoReturn
 
 import pytest
@@ -72,13 +73,19 @@ def test_encode_of_such_a_value_is_refused(value: object, reason: str) -> None:
         canonical.encode(value, refuse=refuse)  # type: ignore[arg-type]
 
 
-def test_encode_too_deep_is_refused() -> None:
-    value: canonical.JsonValue = 1
-    for _ in range(17):
-        value = [value]
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}])
+def test_encode_deeper_than_the_limit_is_refused(
+    wrap: Callable[[canonical.JsonValue], canonical.JsonValue],
+) -> None:
+    deepest: canonical.JsonValue = 1
+    for _ in range(canonical.MAX_DEPTH):
+        deepest = wrap(deepest)
 
+    assert (
+        canonical.decode(canonical.encode(deepest, refuse=refuse), refuse=refuse) == deepest
+    )
     with pytest.raises(Refused, match="at most 16 deep"):
-        canonical.encode(value, refuse=refuse)
+        canonical.encode(wrap(deepest), refuse=refuse)
 
 
 @pytest.mark.parametrize(
