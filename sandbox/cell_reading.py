@@ -15,9 +15,12 @@ MAX_CELLS = 200_000
 
 
 def read_cells(
-    plan: Plan, made: Statement, connection: duckdb.DuckDBPyConnection
+    plan: Plan, made: Statement, connection: duckdb.DuckDBPyConnection, *, copies: int = 1
 ) -> tuple[list[Cell], tuple[str, ...]]:
     """Run a pass of stage 1; returns its cells, not yet judged, and the types of the keys.
+
+    Where the pass kept only the largest contribution, it stands `copies` times: an upper
+    bound of what the largest ones make together.
 
     Raises ResourceExceeded where there are more cells than are controlled in one run.
     """
@@ -30,11 +33,13 @@ def read_cells(
             hint="Group by fewer or coarser keys.",
         )
     return [
-        _cell(plan, dict(zip(made.names, row, strict=True)), row) for row in rows
+        _cell(plan, dict(zip(made.names, row, strict=True)), row, copies) for row in rows
     ], types
 
 
-def _cell(plan: Plan, named: dict[str, object], row: tuple[object, ...]) -> Cell:
+def _cell(
+    plan: Plan, named: dict[str, object], row: tuple[object, ...], copies: int
+) -> Cell:
     width, hidden = len(plan.keys), len(plan.hidden)
     return Cell(
         keys=row[:width],
@@ -43,36 +48,38 @@ def _cell(plan: Plan, named: dict[str, object], row: tuple[object, ...]) -> Cell
         n=_whole(named["n"]),
         outside=_whole(named["outside"]),
         contrasts=tuple(_whole(v) for name, v in named.items() if name.startswith("x")),
-        top_n=tuple(map(_whole, _items(named["top_n"]))),
+        top_n=tuple(map(_whole, _items(named["top_n"], copies))),
         measures=tuple(
-            _contribution(named, f"m{j}_", is_summed=ref in plan.summed)
+            _contribution(named, f"m{j}_", copies, is_summed=ref in plan.summed)
             for j, ref in enumerate(plan.measured)
         ),
     )
 
 
 def _contribution(
-    named: dict[str, object], prefix: str, *, is_summed: bool
+    named: dict[str, object], prefix: str, copies: int, *, is_summed: bool
 ) -> Contribution:
     low = named.get(prefix + "low")
     return Contribution(
         n=_whole(named[prefix + "n"]),
         units=_whole(named[prefix + "units"]),
         gaps=_whole(named[prefix + "gaps"]),
-        top_n=tuple(map(_whole, _items(named[prefix + "top_n"]))),
+        top_n=tuple(map(_whole, _items(named[prefix + "top_n"], copies))),
         total=_number(named.get(prefix + "sum")),
         absolute=_number(named.get(prefix + "abs")),
         top=tuple(
             number
-            for number in map(_number, _items(named.get(prefix + "top")))
+            for number in map(_number, _items(named.get(prefix + "top"), copies))
             if number is not None
         ),
         is_constant=is_summed and low is not None and low == named.get(prefix + "high"),
     )
 
 
-def _items(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
+def _items(value: object, copies: int) -> list[object]:
+    if isinstance(value, list):
+        return value
+    return [] if value is None else [value] * copies
 
 
 def _whole(value: object) -> int:

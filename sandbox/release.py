@@ -19,7 +19,7 @@ from sandbox.contrasts import tracks_outside
 from sandbox.disclosure.cell import Cell
 from sandbox.disclosure.domain import printed_domain
 from sandbox.disclosure.recombine import Value, sets_of, values_of
-from sandbox.disclosure.suppression import judge, judge_unanimity
+from sandbox.disclosure.suppression import is_unproven, judge, judge_unanimity
 from sandbox.plan import Plan
 from sandbox.protocol import Limits, Scalar
 from sandbox.stage_one import distinct_sql, statement, top_needed
@@ -110,9 +110,13 @@ def _stage_one(
     key_types: tuple[str, ...] = ()
     text = ""
     for unit in plan.units:
-        made = statement(plan, policy, unit, top=top_needed(rule))
-        cells, types = read_cells(plan, made, connection)
+        made = statement(plan, policy, unit)
+        cells, types = read_cells(plan, made, connection, copies=top_needed(rule))
         judge(cells, rule, sensitive_filter=sensitive)
+        if any(is_unproven(cell) for cell in cells):
+            made = statement(plan, policy, unit, top=top_needed(rule))
+            cells, types = read_cells(plan, made, connection)
+            judge(cells, rule, sensitive_filter=sensitive)
         key_types, text = key_types or types, text or made.sql
         for cell in cells:
             _merge(merged, cell)

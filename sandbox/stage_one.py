@@ -32,11 +32,17 @@ class Statement:
 
 def stage_one_sql(plan: Plan, policy: Policy) -> str:
     """Return the first pass as text, for reviewers and the log."""
-    return statement(plan, policy, plan.units[0], top=2).sql
+    return statement(plan, policy, plan.units[0]).sql
 
 
-def statement(plan: Plan, policy: Policy, unit: Unit, *, top: int) -> Statement:
-    """Return the pass of stage 1 for one unit; `top` largest contributions are kept."""
+def statement(
+    plan: Plan, policy: Policy, unit: Unit, *, top: int | None = None
+) -> Statement:
+    """Return the pass of stage 1 for one unit.
+
+    `top` largest contributions are kept, which costs several times the rest; None keeps
+    the largest alone, which proves most cells safe.
+    """
     keys = [f"k{i}" for i in range(len(plan.keys))]
     hidden = [f"h{i}" for i in range(len(plan.hidden))]
     measures = range(len(plan.measured))
@@ -50,7 +56,7 @@ def statement(plan: Plan, policy: Policy, unit: Unit, *, top: int) -> Statement:
         "count(*) FILTER (r > 0 AND known) AS units",
         "coalesce(sum(r), 0) AS n",
         "count(*) FILTER (o > 0 AND known) AS outside",
-        f"max(r, {top}) FILTER (r > 0 AND known) AS top_n",
+        f"{_largest('r', top)} FILTER (r > 0 AND known) AS top_n",
     ]
     names += [f"x{j}" for j in contrasts]
     cells += [f"count(*) FILTER (x{j} > 0 AND known) AS x{j}" for j in contrasts]
@@ -59,13 +65,13 @@ def statement(plan: Plan, policy: Policy, unit: Unit, *, top: int) -> Statement:
             (f"m{j}_n", f"coalesce(sum(n{j}), 0)"),
             (f"m{j}_units", f"count(*) FILTER (n{j} > 0 AND known)"),
             (f"m{j}_gaps", f"count(*) FILTER (r > n{j} AND known)"),
-            (f"m{j}_top_n", f"max(n{j}, {top}) FILTER (n{j} > 0 AND known)"),
+            (f"m{j}_top_n", f"{_largest(f'n{j}', top)} FILTER (n{j} > 0 AND known)"),
         ]
         if summed[j]:
             found += [
                 (f"m{j}_sum", f"sum(s{j})"),
                 (f"m{j}_abs", f"sum(a{j})"),
-                (f"m{j}_top", f"max(a{j}, {top}) FILTER (n{j} > 0 AND known)"),
+                (f"m{j}_top", f"{_largest(f'a{j}', top)} FILTER (n{j} > 0 AND known)"),
                 (f"m{j}_low", f"min(lo{j})"),
                 (f"m{j}_high", f"max(hi{j})"),
             ]
@@ -77,6 +83,10 @@ def statement(plan: Plan, policy: Policy, unit: Unit, *, top: int) -> Statement:
         f"SELECT {', '.join(cells)} FROM per_unit"
     )
     return Statement(sql + (f" GROUP BY {group}" if group else ""), unit, tuple(names))
+
+
+def _largest(column: str, top: int | None) -> str:
+    return f"max({column})" if top is None else f"max({column}, {top})"
 
 
 def base_sql(plan: Plan, policy: Policy, unit: Unit) -> str:

@@ -60,6 +60,18 @@ def judge(cells: Iterable[Cell], rule: AggregateRule, *, sensitive_filter: bool)
             cell.unsafe_sums.append(sums)
 
 
+def is_unproven(cell: Cell) -> bool:
+    """Whether dominance alone speaks against something of a cell.
+
+    After a pass that kept upper bounds this is not yet a verdict, only the lack of a proof.
+    """
+    alone = {Ground.DOMINANCE}
+    return cell.is_safe and any(
+        grounds == alone
+        for grounds in (cell.unsafe_rows, *cell.unsafe_counts, *cell.unsafe_sums)
+    )
+
+
 def _judge_cell(cell: Cell, rule: AggregateRule, *, sensitive_filter: bool) -> None:
     if cell.units == 0:
         cell.unsafe.add(Ground.EMPTY)
