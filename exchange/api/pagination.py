@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from django.core.exceptions import ValidationError
 from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
 from rest_framework.response import Response
@@ -28,7 +29,8 @@ class Cursor(CursorPagination):
     def paginate_queryset(self, queryset: Any, request: Any, view: Any = None) -> Any:
         try:
             return super().paginate_queryset(queryset, request, view)
-        except NotFound as error:
+        except (NotFound, ValidationError, ValueError) as error:
+            # The last two: a position that is no value of the column it is compared with.
             raise HttpProblem(
                 "cursor_invalid", "the cursor is not one that this list gave out"
             ) from error

@@ -13,6 +13,7 @@ from typing import Protocol, cast
 
 from django.http import HttpRequest
 from django.http.multipartparser import FILE, ChunkIter, LazyStream, MultiPartParser, Parser
+from django.utils.encoding import force_str
 from django.utils.http import parse_header_parameters
 
 from exchange.api.errors import HttpProblem
@@ -55,7 +56,7 @@ def _file_of_form(request: HttpRequest, boundary: str) -> Incoming:
     for kind, headers, stream in Parser(source, boundary.encode("ascii")):
         if kind == FILE:
             disposition = headers["content-disposition"][1]
-            name = str(disposition.get("filename", ""))
+            name = force_str(disposition.get("filename", b""), errors="replace")
             cleaned = MultiPartParser.sanitize_file_name(
                 cast("MultiPartParser", None), name
             )

@@ -1,0 +1,3 @@
+from tests.factories.fixtures import daemon, house
+
+__all__ = ["daemon", "house"]
