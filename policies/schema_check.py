@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
 
 from policies.document import Column, Policy, Role, Table
 from policies.engine_types import Kind, kind_of
@@ -28,7 +29,7 @@ def check_against(
     policy's text. Afterwards each column that the policy names is there and each limit
     fits its type. Raises ColumnAbsent or LimitMisplaced, both Contradictions.
     """
-    for fault in schema_faults(policy, table, columns, lines=lines):
+    for fault in _all(policy, table, columns, lines):
         raise fault
 
 
@@ -39,27 +40,38 @@ def schema_faults(
     *,
     lines: Mapping[str, int] = _NO_LINES,
 ) -> tuple[Contradiction, ...]:
-    """Return every fault that `check_against` may raise, in the policy's order."""
+    """Return the first hundred faults that `check_against` may raise, in their order."""
+    return tuple(islice(_all(policy, table, columns, lines), 100))
+
+
+def _all(
+    policy: Policy,
+    table: str,
+    columns: Sequence[tuple[str, str]],
+    lines: Mapping[str, int],
+) -> Iterator[Contradiction]:
     described = policy.table(table)
     if described is None:
         names = ", ".join(known.name for known in policy.tables)
-        fault = ColumnAbsent(
+        yield ColumnAbsent(
             f"the policy does not describe the table `{table}`, only: {names}",
             line=lines.get("tables"),
             path="tables",
             hint=f"Name the table `{table}` under `tables`.",
         )
-        return (fault,)
-    return tuple(_faults(described, dict(columns), lines))
+        return
+    yield from _faults(described, dict(columns), lines)
 
 
 def _faults(
     table: Table, types: Mapping[str, str], lines: Mapping[str, int]
 ) -> Iterator[Contradiction]:
+    named = {column.name for column in table.columns}
+    unnamed = [name for name in types if name not in named]
     for column in table.columns:
         path = f"tables.{table.name}.columns.{column.name}"
         if column.name not in types:
-            yield _absent(column.name, types, line=lines.get(path), path=path)
+            yield _absent(column.name, unnamed, line=lines.get(path), path=path)
             continue
         engine_type = types[column.name]
         for limit, message, hint in _misplaced(column, kind_of(engine_type)):
@@ -83,10 +95,10 @@ def _faults(
 
 
 def _absent(
-    name: str, types: Mapping[str, str], *, line: int | None, path: str
+    name: str, unnamed: Sequence[str], *, line: int | None, path: str
 ) -> ColumnAbsent:
-    twin = next((known for known in types if known.casefold() == name.casefold()), None)
-    close = [twin] if twin else get_close_matches(name[:128], list(types), n=1)
+    twin = next((known for known in unnamed if known.casefold() == name.casefold()), None)
+    close = [twin] if twin else get_close_matches(name, unnamed, n=1)
     hint = "Take it out, or correct its spelling."
     if close:
         hint = f"Did you mean `{close[0]}`?"

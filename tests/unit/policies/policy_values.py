@@ -95,7 +95,7 @@ def _unique(names: list[str]) -> list[str]:
 
 
 names = st.text(
-    st.characters(exclude_categories=("Cs",), min_codepoint=32), min_size=1, max_size=12
+    st.characters(exclude_categories=["Cs"], min_codepoint=32), min_size=1, max_size=12
 )
 table_names = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 numbers = st.decimals(
@@ -164,7 +164,7 @@ def tables(draw: st.DrawFn, name: str) -> Table:
 
 
 dominances = st.builds(
-    lambda pair, p: Dominance(*pair, p),
+    lambda pair, p: Dominance(pair[0], pair[1], p),
     st.just((None, None))
     | st.tuples(st.integers(1, 5), st.decimals(Decimal("0.01"), Decimal(1), places=2)),
     st.none() | st.decimals(Decimal(0), Decimal(100), places=1),
@@ -246,14 +246,14 @@ def shapes(draw: st.DrawFn, policy: Policy) -> QueryShape:
     families = st.sampled_from(sorted(Aggregate))
     uses = st.builds(
         lambda at, usage, aggregate, on_grid: ColumnUse(
-            *at, usage, aggregate=aggregate, on_grid=on_grid
+            at[0], at[1], usage, aggregate=aggregate, on_grid=on_grid
         ),
         place,
         st.sampled_from(Usage),
         families,
         st.booleans(),
     )
-    joins = st.builds(lambda a, b: JoinUse(*a, *b, "inner"), place, place)
+    joins = st.builds(lambda a, b: JoinUse(a[0], a[1], b[0], b[1], "inner"), place, place)
     return QueryShape(
         tables=tuple(draw(st.lists(st.sampled_from([t for t, _ in where]), max_size=2))),
         uses=tuple(draw(st.lists(uses, max_size=3))),

@@ -1,5 +1,7 @@
 """Parts of a policy that cannot hold together, each with its line and way forward."""
 
+# ruff: noqa: E501  # one document a line reads better than one that is cut up
+
 from __future__ import annotations
 
 import pytest

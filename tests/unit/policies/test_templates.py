@@ -192,10 +192,9 @@ def test_starting_policy_comments_explain_each_line_to_a_steward() -> None:
 
     assert "# BOOLEAN; named failure and two values\n" in text
     for word in ("min_units", "dominance", "approval", "units", "columns"):
-        line = next(
-            i for i, l in enumerate(text.splitlines()) if l.lstrip().startswith(word)
-        )
-        assert text.splitlines()[line - 1].lstrip().startswith("#")
+        written = [line.lstrip() for line in text.splitlines()]
+        at = next(i for i, line in enumerate(written) if line.startswith(word))
+        assert written[at - 1].startswith("#")
     assert max(map(len, text.splitlines())) <= 92
 
 

@@ -10,6 +10,7 @@ from policies.vocabulary import (
     LICENCES,
     PURPOSES,
     Purpose,
+    PurposeTerm,
     find_licence,
     purpose_from_iri,
     purpose_term,
@@ -22,15 +23,13 @@ def test_purposes_each_has_one_entry_with_words() -> None:
 
 
 @pytest.mark.parametrize("term", PURPOSES, ids=lambda term: term.purpose)
-def test_purpose_from_iri_finds_what_the_term_says(term: object) -> None:
-    entry = purpose_term(str(getattr(term, "purpose", "")))
-
-    assert entry is term
-    assert purpose_from_iri(entry.odrl) is entry
-    if entry.duo is not None:
-        assert re.fullmatch(r"DUO:\d{7}", entry.duo)
-        assert entry.duo_iri is not None
-        assert purpose_from_iri(entry.duo_iri) is entry
+def test_purpose_from_iri_finds_what_the_term_says(term: PurposeTerm) -> None:
+    assert purpose_term(term.purpose) is term
+    assert purpose_from_iri(term.odrl) is term
+    if term.duo is not None:
+        assert re.fullmatch(r"DUO:\d{7}", term.duo)
+        assert term.duo_iri is not None
+        assert purpose_from_iri(term.duo_iri) is term
 
 
 @pytest.mark.parametrize("text", ["", "espionage", "urn:bonded:purpose:espionage"])

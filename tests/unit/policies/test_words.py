@@ -29,17 +29,17 @@ COLUMNS = {
     "visit_id": "`visit_id` keeps the rows of one record together",
     "name": "`name` is hidden: no query may refer to it.",
     "not there": "`not there` is hidden: no query may refer to it.",
-    "city": "`city`: queries may group and filter by it as it stands. Its values are public",
-    "age": "`age`: queries may group by it in bins of 5 or a multiple of that, aggregate it "
-    "and compare it with multiples of 5. Under differential privacy, values are cut to the "
-    "range from 0 to 120.",
-    "income": "`income`: queries may aggregate it and compare it with multiples of 5000. It "
-    "is read with 2 decimals.",
+    "city": "`city`: queries may group and filter by it as it stands. Its values are",
+    "age": "`age`: queries may group by it in bins of 5 or a multiple of that, aggregate "
+    "it and compare it with multiples of 5. Under differential privacy, values are cut to "
+    "the range from 0 to 120.",
+    "income": "`income`: queries may aggregate it and compare it with multiples of 5000. "
+    "It is read with 2 decimals.",
     "weight": "`weight`: queries may aggregate it.",
     "visit_date": "`visit_date`: queries may group and filter by it, cut to the month",
     "diagnosis": "`diagnosis`: queries may group and filter by it as it stands. It is "
     "sensitive:",
-    "failure": "`failure`: queries may group and filter by it as it stands. It is the label",
+    "failure": "`failure`: queries may group and filter by it as it stands. It is the",
 }
 
 

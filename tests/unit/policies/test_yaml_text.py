@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from policies.yaml_text import comment, escape_json, scalar
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
 @given(text=TEXT)
