@@ -63,13 +63,17 @@ def size_words(count: int) -> str:
     return f"{count / 10**9:.1f} GB"
 
 
+def _sentence(text: str | Promise, **words: str) -> str:
+    sentence = str(text) % words
+    return sentence[:1].upper() + sentence[1:]
+
+
 def _says(text: Promise, **words: Callable[[Payload], str]) -> Say:
     """A sentence with the actor's name as `who` and the words taken from the payload."""
 
     def say(who: str, payload: Payload) -> str:
         found = {name: word(payload) for name, word in words.items()}
-        sentence = str(text) % {"who": who, **found}
-        return sentence[:1].upper() + sentence[1:]
+        return _sentence(text, who=who, **found)
 
     return say
 
@@ -106,12 +110,6 @@ def _rows(payload: Payload) -> str:
     return ngettext("%(n)s row", "%(n)s rows", count) % {"n": f"{count:,}"}
 
 
-def _reason_count(payload: Payload) -> str:
-    reasons = payload.get("reasons") or ()
-    count = len(reasons) if isinstance(reasons, list | tuple) else 1
-    return ngettext("%(n)d reason", "%(n)d reasons", count) % {"n": count}
-
-
 def _withheld(payload: Payload) -> str:
     count = int(payload.get("suppressed") or 0)
     if not count:
@@ -138,13 +136,13 @@ DECISIONS: Final = {
 def _say_decision(who: str, payload: Payload) -> str:
     decision = str(payload.get("decision", ""))
     text = DECISIONS.get(decision, gettext_lazy("%(who)s decided the request."))
-    return str(text) % {"who": who}
+    return _sentence(text, who=who)
 
 
 def _say_review(who: str, payload: Payload) -> str:
     if payload.get("decision") == "approve":
-        return _("%(who)s approved the query.") % {"who": who}
-    return _("%(who)s rejected the query.") % {"who": who}
+        return _sentence(_("%(who)s approved the query."), who=who)
+    return _sentence(_("%(who)s rejected the query."), who=who)
 
 
 _t = gettext_lazy
@@ -217,7 +215,8 @@ PRESENTERS: Final[Mapping[EventType, Presenter]] = {
     ),
     E.QUERY_REFUSED: Presenter(
         _says(
-            _t("The query of %(who)s was refused, for %(reasons)s."), reasons=_reason_count
+            _t("The query of %(who)s was refused: %(reasons)s."),
+            reasons=_plain_word("reasons"),
         ),
         "stop",
     ),

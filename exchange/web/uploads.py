@@ -42,8 +42,9 @@ class SealedUploadHandler(FileUploadHandler):
         super().new_file(*args, **kwargs)
         settings.VAULT_DIR.mkdir(parents=True, exist_ok=True)
         self._key = secrets.token_bytes(32)
-        self._file = tempfile.TemporaryFile(dir=settings.VAULT_DIR)  # noqa: SIM115
-        self._writer = SealWriter(self._file, self._key, CONTEXT)
+        # Django closes `file` of a handler when the form breaks off.
+        self.file = tempfile.TemporaryFile(dir=settings.VAULT_DIR)  # noqa: SIM115
+        self._writer = SealWriter(self.file, self._key, CONTEXT)
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         if start + len(raw_data) > settings.BONDED_UPLOAD_BYTES:
@@ -55,7 +56,7 @@ class SealedUploadHandler(FileUploadHandler):
     def file_complete(self, file_size: int) -> SealedUpload:
         self._writer.close()
         return SealedUpload(
-            self._file,
+            self.file,
             self._key,
             name=self.file_name,
             content_type=self.content_type,
