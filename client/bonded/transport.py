@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import BinaryIO
@@ -97,7 +97,7 @@ class Transport:
             "POST",
             path,
             query=query,
-            content=_chunks(file),
+            content=file,  # httpx takes its length: the node wants a Content-Length
             headers={"Content-Type": content_type},
         )
         return _json_object(response)
@@ -135,7 +135,7 @@ class Transport:
         *,
         query: Query | None = None,
         json_body: Mapping[str, object] | None = None,
-        content: Iterable[bytes] | None = None,
+        content: BinaryIO | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         headers = dict(headers or {})
@@ -201,11 +201,6 @@ def _bare(query: Query | None) -> dict[str, str | int] | None:
     # None, not {}: httpx drops the query of an address when params is an empty mapping.
     kept = {key: value for key, value in (query or {}).items() if value is not None}
     return kept or None
-
-
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    while chunk := file.read(1024 * 1024):
-        yield chunk
 
 
 def _retry_after(response: httpx.Response, *, default: float) -> float:

@@ -13,7 +13,7 @@ from exchange.audit.services import seal_all
 from exchange.audit.signing import verifier_key
 from ledger.receipt import load_receipt, verify_receipt
 from tests.factories import walk
-from tests.factories.parties import bearer
+from tests.factories.parties import OrganisationFactory, bearer, member
 from tests.factories.walk import House
 
 API = "/api/v1"
@@ -187,7 +187,7 @@ def test_reader_outside_sees_neither_query_nor_release(
 ) -> None:
     grant = granted(builder, published(steward))
     submitted = post(builder, "queries", {"grant": grant, "sql": walk.COUNT_BY_TYPE})
-    stranger = Client(headers=bearer(walk.member(walk.OrganisationFactory())))
+    stranger = Client(headers=bearer(member(OrganisationFactory())))
 
     for path in (submitted.json()["url"], f"{API}/grants/{grant}", submitted["Location"]):
         answer = stranger.get(path)
