@@ -16,8 +16,8 @@ from django.views.decorators.http import require_POST
 
 from exchange.audit.models import AuditEvent
 from exchange.audit.selectors import latest_checkpoint
+from exchange.catalogue import sandbox
 from exchange.catalogue.models import DatasetVersion
-from exchange.catalogue.sandbox import daemon
 from exchange.catalogue.selectors import version_visible_to
 from exchange.catalogue.services import retry_version
 from exchange.errors import NotFound
@@ -178,7 +178,7 @@ def health(request: UserRequest) -> HttpResponse:
     report: dict[str, Any] = {}
     problem = None
     try:
-        report = daemon().health()
+        report = sandbox.daemon().health()
     except SandboxError as error:
         problem = problem_of(error)
     counts = dict(

@@ -24,7 +24,7 @@ ADA = NamedActor("ada-id", "Ada", "mill")
 
 
 def _payload(kind: EventType, **more: Any) -> dict[str, Any]:
-    return {key: "7" for key in REQUIRED[kind]} | more
+    return dict.fromkeys(REQUIRED[kind], "7") | more
 
 
 @pytest.mark.parametrize("kind", EventType)
