@@ -86,7 +86,8 @@ def _needs_review(rule: AggregateRule) -> Reason:
 
 def _findings(shape: QueryShape) -> Iterator[Reason]:
     for finding in shape.findings:
-        yield Reason(finding.code, finding.message, finding.hint, finding.place)
+        hint = finding.hint or "Leave it out; the dataset's page shows what may be asked."
+        yield Reason(finding.code, finding.message, hint, finding.place)
 
 
 def _rule_reasons(

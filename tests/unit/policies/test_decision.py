@@ -51,6 +51,17 @@ def test_decide_lists_every_reason_once() -> None:
     assert all(reason.hint for reason in decision.reasons)
 
 
+def test_decide_finding_without_a_hint_still_gets_a_way_forward() -> None:
+    shape = QueryShape(
+        findings=(Finding("function_form", "no"), Finding("x_y", "no", "so"))
+    )
+
+    reasons = decide(example(), SAFE, shape).reasons
+
+    assert [bool(reason.hint) for reason in reasons] == [True, True]
+    assert reasons[1].hint == "so"
+
+
 def test_decide_table_without_a_used_column_must_be_known() -> None:
     decision = decide(example(), SAFE, QueryShape(tables=("nowhere",), fingerprint=PLAN))
 

@@ -1,4 +1,4 @@
-"""docs/reasons.md holds one line for each reason and error code, and none for others."""
+"""docs/reasons.md holds one line for each reason, finding and error code."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ from policies import columns, decision, errors
 from policies.errors import PolicyError
 
 PAGE = Path(__file__).parents[3] / "docs" / "reasons.md"
+HEADINGS = [
+    "Reasons of a decision",
+    "Findings of the analyser",
+    "Errors of a policy document",
+]
+_FINDING = re.compile(r"parameter|[a-z]+(?:_[a-z]+)+")
 _CODE = re.compile(r"[a-z]+(?:_[a-z]+)+")
 
 
@@ -47,10 +53,25 @@ def reason_codes(module: ModuleType) -> set[str]:
     return found
 
 
+def finding_codes() -> set[str]:
+    """Every code that the analyser's modules leave a finding with."""
+    found: set[str] = set()
+    for path in (PAGE.parents[1] / "sandbox").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if called in {"refuse", "_refuse", "Finding", "give_up"}:
+                literals = (text for argument in node.args[:2] for text in _texts(argument))
+                found.update(text for text in literals if _FINDING.fullmatch(text))
+    return found
+
+
 def subclasses(kind: type[PolicyError]) -> Iterator[type[PolicyError]]:
     yield kind
     for child in kind.__subclasses__():
-        yield from subclasses(child)
+        if child.__module__.startswith("policies."):  # other packages document their own
+            yield from subclasses(child)
 
 
 def test_reasons_each_has_a_line_and_each_line_a_reason() -> None:
@@ -58,6 +79,13 @@ def test_reasons_each_has_a_line_and_each_line_a_reason() -> None:
 
     assert len(codes) > 20
     assert set(documented("Reasons of a decision")) == codes
+
+
+def test_findings_each_has_a_line() -> None:
+    codes = finding_codes()
+
+    assert len(codes) > 20
+    assert codes <= set(documented("Findings of the analyser"))
 
 
 def test_errors_each_has_a_line_and_each_line_an_error() -> None:
