@@ -125,7 +125,9 @@ class Draft(serializers.Serializer[Any]):
     grant = serializers.UUIDField(required=False)
     dataset = serializers.UUIDField(required=False)
     sql = serializers.CharField(trim_whitespace=False)
-    purpose = serializers.CharField(required=False, default="", max_length=100)
+    purpose = serializers.CharField(
+        required=False, default="", allow_blank=True, max_length=100
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if ("dataset" in attrs) == ("grant" in attrs):
@@ -146,7 +148,9 @@ class CheckShown(serializers.Serializer[Any]):
 class Submission(serializers.Serializer[Any]):
     grant = serializers.UUIDField()
     sql = serializers.CharField(trim_whitespace=False)
-    purpose = serializers.CharField(required=False, default="", max_length=100)
+    purpose = serializers.CharField(
+        required=False, default="", allow_blank=True, max_length=100
+    )
 
 
 class SubsetOrder(serializers.Serializer[Any]):
@@ -155,7 +159,9 @@ class SubsetOrder(serializers.Serializer[Any]):
         child=serializers.CharField(max_length=255), required=False, default=list
     )
     accept_licence = serializers.CharField(help_text="SPDX name of the grant's licence")
-    purpose = serializers.CharField(required=False, default="", max_length=100)
+    purpose = serializers.CharField(
+        required=False, default="", allow_blank=True, max_length=100
+    )
 
 
 class NewReview(serializers.Serializer[Any]):
