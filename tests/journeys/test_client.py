@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bonded import Node, NoGrant, Problem, QueryRefused, cli, session
+from bonded import Node, NoGrant, Problem, QueryRefused, cli
 from bonded.errors import (
     AnswerMalformed,
     IntegrityFailed,
@@ -44,15 +44,26 @@ PURPOSE = "predictive-maintenance"
 Run = Callable[..., Any]
 
 
-@pytest.fixture(autouse=True)
-def world(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the client waits, the node works and seals, as its processes would."""
+class Clock:
+    """The client's own clock: it moves only while the client sleeps."""
 
-    def sleep(_: float) -> None:
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
         walk.perform_all()
         seal_all()
 
-    monkeypatch.setattr("bonded.session.time.sleep", sleep)
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """While the client waits, the node works and seals, as its processes would."""
+    clock = Clock()
+    monkeypatch.setattr("bonded.session.time", clock)
+    return clock
 
 
 @pytest.fixture(autouse=True)
@@ -198,11 +209,9 @@ def test_query_for_reviewers_is_still_waiting(house: House, node: Node) -> None:
     ask(node)
     request = house.consumer.access_requests.get()
     walk_decide(house, request)
-    clock = iter(range(0, 10_000, 10))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bonded.session.time.monotonic", lambda: float(next(clock)))
-        with pytest.raises(StillWaiting, match="in review") as waiting:
-            node.dataset("milling-runs").query(walk.COUNT_BY_TYPE, timeout_seconds=60)
+
+    with pytest.raises(StillWaiting, match="in review") as waiting:
+        node.dataset("milling-runs").query(walk.COUNT_BY_TYPE, timeout_seconds=60)
 
     assert "bonded status" in waiting.value.hint
     assert offer.is_open
