@@ -128,11 +128,11 @@ def subset_sentences(rule: SubsetRule) -> Iterator[str]:
         yield f"Only rows that meet this condition: `{rule.row_filter}`."
     if rule.pseudonymise:
         names = _names(rule.pseudonymise)
-        yield f"In place of {names} the rows carry pseudonyms, others for each recipient."
+        yield f"In place of {names} the rows carry keyed pseudonyms."
     if rule.fingerprint:
         yield (
-            "The rows are to be marked for their recipient, so that a leaked copy can be "
-            "traced."
+            "The policy asks that rows be marked for their recipient, to trace a leaked "
+            "copy. This node cannot mark rows yet."
         )
     licence = find_licence(rule.licence)
     yield (

@@ -261,3 +261,32 @@ def shapes(draw: st.DrawFn, policy: Policy) -> QueryShape:
         aggregates=tuple(sorted(draw(st.sets(families, max_size=2)))),
         fingerprint=draw(st.sampled_from(["", "f" * 64])),
     )
+
+
+_SUITED = {
+    Role.HIDDEN: [Usage.NULL_TEST],
+    Role.UNIT_KEY: [Usage.COUNT_DISTINCT, Usage.JOIN_KEY],
+    Role.ROW_KEY: [Usage.JOIN_KEY],
+    Role.MEASURE: [Usage.AGGREGATE, Usage.NULL_TEST, Usage.RANGE, Usage.GROUP_BIN],
+    Role.DIMENSION: [Usage.GROUP_KEY, Usage.EQUALITY, Usage.GROUP_TRUNC, Usage.GROUP_BIN],
+    Role.LABEL: [Usage.GROUP_KEY, Usage.EQUALITY, Usage.COUNT_DISTINCT],
+}
+
+
+@st.composite
+def honest_shapes(draw: st.DrawFn, policy: Policy) -> QueryShape:
+    """The facts of a query that means to keep to `policy`'s first aggregate rule."""
+    columns = [(table, column) for table in policy.tables for column in table.columns]
+    families = st.sampled_from(sorted(policy.aggregate_rules[0].aggregates))
+    uses = []
+    if columns:
+        for table, column in draw(st.lists(st.sampled_from(columns), max_size=2)):
+            role = draw(st.sampled_from(sorted(column.roles)))
+            usage = draw(st.sampled_from(_SUITED[role]))
+            uses.append(ColumnUse(table.name, column.name, usage, aggregate=draw(families)))
+    return QueryShape(
+        tables=(policy.tables[0].name,),
+        uses=tuple(uses),
+        aggregates=(draw(families),),
+        fingerprint="f" * 64,
+    )

@@ -9,9 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.decision import Decision, Request, Verdict, decide, rule_for
-from policies.document import Aggregate, Approval, Column, Policy, Role
+from policies.document import Aggregate, Approval, Column, Mode, Policy, Role
 from policies.shape import ColumnUse, Finding, JoinUse, Place, QueryShape, Usage
-from tests.unit.policies.policy_values import aggregate_rules, example, policies, shapes
+from tests.unit.policies.policy_values import (
+    aggregate_rules,
+    example,
+    honest_shapes,
+    policies,
+    shapes,
+)
 
 PLAN = "f" * 64
 SAFE = Request("official-statistics")
@@ -151,13 +157,19 @@ def test_rule_for_finds_the_one_that_serves() -> None:
 RANK = {Verdict.REFUSE: 0, Verdict.REVIEW: 1, Verdict.ALLOW: 2}
 
 
+LIGHT = [Approval(0), Approval(1)]
+
+
 @st.composite
 def asked(draw: st.DrawFn) -> tuple[Policy, Request, QueryShape]:
     """A policy that has a rule for the purpose asked, and a query."""
     policy = draw(policies())
     rule = draw(aggregate_rules(("official-statistics",)))
+    if draw(st.booleans()):
+        return replace(policy, rules=(rule,)), SAFE, draw(shapes(policy))
+    rule = replace(rule, mode=Mode.SAFE, approval=draw(st.sampled_from(LIGHT)))
     policy = replace(policy, rules=(rule,))
-    return policy, SAFE, draw(shapes(policy))
+    return policy, SAFE, draw(honest_shapes(policy))
 
 
 def _hide(policy: Policy, hidden: set[str]) -> Policy:

@@ -23,7 +23,14 @@ from policies.document import (
 from policies.errors import Contradiction, NothingRemains
 from policies.meet import combine
 from policies.strictness import rule_covers
-from tests.unit.policies.policy_values import aggregate_rules, budgets, shapes, tables
+from tests.unit.policies.policy_values import (
+    aggregate_rules,
+    budgets,
+    example,
+    honest_shapes,
+    shapes,
+    tables,
+)
 
 P = "official-statistics"
 
@@ -107,7 +114,7 @@ def test_combine_never_allows_what_one_refuses(
     a: Policy, b: Policy, data: st.DataObject
 ) -> None:
     both = met(a, b)
-    shape = data.draw(shapes(a))
+    shape = data.draw(shapes(a) | honest_shapes(a))
     own = decide(a, Request(P), shape)
     joined = decide(both, Request(P), shape)
 
@@ -172,6 +179,4 @@ def test_combine_same_reference_table_in_both_stands_once() -> None:
 
 
 def test_combine_leaves_subsets_out() -> None:
-    from tests.unit.policies.policy_values import example
-
     assert combine([example()], P).subset_rules == ()

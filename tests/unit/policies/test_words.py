@@ -80,7 +80,8 @@ def test_describe_protected_table_in_order() -> None:
     assert "2 named reviewers of the provider look at each query first" in text
     assert "at most 5,000 rows of the columns `id`, `age` and `failure`" in text
     assert "`age >= 40`" in text
-    assert "In place of `id` the rows carry pseudonyms" in text
+    assert "In place of `id` the rows carry keyed pseudonyms." in text
+    assert "This node cannot mark rows yet." in text
     assert "ends after 90 days" in text
     assert "Columns that are not named here are hidden." in sentences
 
