@@ -47,7 +47,7 @@ class AccessForm(Form):
         label=gettext_lazy("Columns"),
         widget=forms.CheckboxSelectMultiple,
         required=False,
-        help_text=gettext_lazy("Ask for what you need. Reviewers look at this first."),
+        help_text=gettext_lazy("Ask for what you need; with none chosen you ask for all."),
     )
     justification = forms.CharField(
         label=gettext_lazy("Why you need it"),

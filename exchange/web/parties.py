@@ -7,6 +7,7 @@ from django.contrib.auth import login, logout
 from django.contrib.auth.forms import AuthenticationForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, resolve_url
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
@@ -173,7 +174,7 @@ def tokens(request: UserRequest) -> HttpResponse:
         problems=problems,
         secret=secret,
         issued=issued,
-        address=request.build_absolute_uri("/").rstrip("/"),
+        address=request.build_absolute_uri(reverse("api:datasets")),
         tokens=[
             {
                 "token": token,

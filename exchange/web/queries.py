@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
@@ -57,7 +58,7 @@ def _situation(request: UserRequest, query: Query) -> dict[str, Any]:
 
 
 def _snippet(request: UserRequest, release: Release) -> str:
-    place = request.build_absolute_uri(f"/api/v1/releases/{release.pk}/content")
+    place = request.build_absolute_uri(reverse("api:release-content", args=[release.pk]))
     return (
         "import os\nimport pandas as pd\n\n"
         f'url = "{place}"\n'

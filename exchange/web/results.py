@@ -17,6 +17,7 @@ class Cell:
 
     kind: str
     text: str = ""
+    is_number: bool = False  # of a column of numbers: it stands on the right
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,11 @@ def read_result(content: Mapping[str, Any]) -> Table:
 
 def _cell(value: Any, *, is_number: bool, is_withheld: bool) -> Cell:
     if is_withheld:
-        return Cell("withheld")
+        return Cell("withheld", is_number=is_number)
     if value is None:
-        return Cell("null")
+        return Cell("null", is_number=is_number)
     if is_number or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return Cell("number", _number(value))
+        return Cell("number", _number(value), is_number=True)
     return Cell("value", str(value))
 
 

@@ -20,9 +20,9 @@ def test_read_result_withheld_is_not_null() -> None:
     table = read_result(_content())
 
     assert table.rows == (
-        (Cell("value", "L"), Cell("number", "61,200")),
-        (Cell("withheld"), Cell("withheld")),
-        (Cell("null"), Cell("number", "3")),
+        (Cell("value", "L"), Cell("number", "61,200", is_number=True)),
+        (Cell("withheld"), Cell("withheld", is_number=True)),
+        (Cell("null"), Cell("number", "3", is_number=True)),
     )
     assert table.columns == (("type", False), ("n", True))
     assert (table.suppressed, table.partial) == (1, True)
@@ -31,7 +31,7 @@ def test_read_result_withheld_is_not_null() -> None:
 def test_read_result_does_not_round() -> None:
     table = read_result(_content(rows=[["L", 0.1234567890123]], withheld=[]))
 
-    assert table.rows[0][1] == Cell("number", "0.1234567890123")
+    assert table.rows[0][1] == Cell("number", "0.1234567890123", is_number=True)
 
 
 def test_read_result_long_shows_the_first_rows_and_says_so() -> None:
