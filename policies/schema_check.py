@@ -59,8 +59,8 @@ def _all(
             path="tables",
             hint=f"Name the table `{table}` under `tables`.",
         )
-        return
-    yield from _faults(described, dict(columns), lines)
+    else:
+        yield from _faults(described, dict(columns), lines)
 
 
 def _faults(

@@ -56,6 +56,9 @@ CONTRADICTIONS = {
     "columns but for case": (
         TABLE % ("row", "      A: {role: hidden}\n      a: {role: measure}"), 7, "letter case",
     ),
+    "columns but for mixed case": (
+        TABLE % ("row", "      Ab: {role: hidden}\n      aB: {role: measure}"), 7, "letter case",
+    ),
     "derived but for case": (
         TABLE % ("row", "      A: {role: hidden}\n    derived:\n      x: {expr: a}\n      X: {expr: b}"),
         8,
