@@ -241,6 +241,7 @@ CONTENT_SECURITY_POLICY = {
 # Rows in clear never touch the disk: uploads are sealed while they stream in, so no file
 # upload handler of Django's may spool them (exchange.api and exchange.web read the stream).
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024**2
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # two for each column of a wide table
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 
 # --- language, time, static -----------------------------------------------------------

@@ -7,5 +7,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("exchange.web.urls")),
 ]
 
+handler400 = "exchange.web.access.bad_request"
 handler403 = "exchange.web.access.forbidden"
 handler404 = "exchange.web.access.not_found"

@@ -10,7 +10,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils.translation import gettext as _
 
-from exchange.errors import ExchangeError, Forbidden, NotFound, Unavailable
+from exchange.errors import ExchangeError, Forbidden, Invalid, NotFound, Unavailable
 from exchange.parties.models import User
 from exchange.web.page import problem_of, render_page
 from sandbox.errors import SandboxError
@@ -31,9 +31,12 @@ def signed_in(view: View) -> View:
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Answer:
         try:
-            return view(cast(UserRequest, request), *args, **kwargs)
+            answer = view(cast(UserRequest, request), *args, **kwargs)
         except (ExchangeError, SandboxError) as error:
-            return error_page(request, error)
+            answer = error_page(request, error)
+        # Whoever uses this machine next must not find the page in its cache.
+        answer.headers.setdefault("Cache-Control", "private, no-store")
+        return answer
 
     return login_required(guarded)
 
@@ -43,6 +46,8 @@ def error_page(request: HttpRequest, error: ExchangeError | SandboxError) -> Htt
         status, heading = 404, _("We cannot find that")
     elif isinstance(error, Forbidden):
         status, heading = 403, _("You cannot do this")
+    elif isinstance(error, Invalid):
+        status, heading = 400, _("This cannot be read")
     elif isinstance(error, Unavailable | SandboxError):
         status, heading = 503, _("A part of this node is not answering")
     else:
@@ -73,6 +78,17 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
         Forbidden(
             _("Your roles do not include this act."),
             hint=_("An administrator of your organisation can grant you another role."),
+        ),
+    )
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - called by name
+    return error_page(
+        request,
+        Invalid(
+            _("The request is malformed, or has more fields than this node reads."),
+            code="request_malformed",
+            hint=_("Go back, load the page again and send it once more."),
         ),
     )
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from django.core.paginator import Paginator
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
@@ -27,6 +27,7 @@ from exchange.web.standing import standing_of
 from exchange.web.statuses import version_status
 
 PAGE_SIZE = 20
+_ON_OFFER = Exists(Offer.objects.filter(dataset=OuterRef("pk"), closed_at=None))
 CRUMB = (gettext_lazy("Catalogue"), "catalogue:list")
 
 
@@ -65,14 +66,12 @@ def catalogue(request: UserRequest) -> HttpResponse:
     found = _with_offers(
         selectors.datasets_visible_to(
             request.user, text=chosen.get("q", ""), keyword=chosen.get("keyword", "")
-        ).filter(offers__closed_at=None, offers__isnull=False)
+        ).filter(_ON_OFFER)
     )
-    form.offer_providers(
-        Dataset.objects.filter(offers__closed_at=None, offers__isnull=False)
-    )
+    form.offer_providers(Dataset.objects.filter(_ON_OFFER))
     if chosen.get("provider"):
         found = found.filter(organisation__slug=chosen["provider"])
-    page = Paginator(found.distinct().order_by("title", "id"), PAGE_SIZE).get_page(
+    page = Paginator(found.order_by("title", "id"), PAGE_SIZE).get_page(
         request.GET.get("page")
     )
     return render_page(

@@ -83,6 +83,11 @@ def problems_of(*forms: BaseForm) -> list[Problem]:
     return problems
 
 
+def render_fragment(request: HttpRequest, template: str, **context: Any) -> HttpResponse:
+    """A part of a page for a script that asked for it: no layout, no menu."""
+    return render(request, template, context)
+
+
 def render_page(
     request: HttpRequest,
     template: str,

@@ -14,7 +14,7 @@ from exchange.catalogue.models import DatasetVersion
 from exchange.catalogue.states import VersionState
 from exchange.web.access import UserRequest, signed_in
 from exchange.web.drafts import starting_texts
-from exchange.web.page import ERRORS, Problem, problem_of, problems_of, render_page
+from exchange.web.page import ERRORS, Problem, problem_of, problems_of, render_fragment
 from exchange.web.publishing_forms import (
     PolicyForm,
 )
@@ -115,6 +115,6 @@ def policy_words_now(request: UserRequest, version_id: str) -> HttpResponse:
             words = policy_words(found, version.dataset.table_name)
     except PolicyError as error:
         problem = problem_of(error, area="id_text")
-    return render_page(
+    return render_fragment(
         request, "publishing/_words.html", words=words, problem=problem, version=version
     )

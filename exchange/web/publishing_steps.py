@@ -12,7 +12,7 @@ from exchange.catalogue import selectors, services
 from exchange.catalogue.states import VersionState
 from exchange.parties.permissions import can_manage_datasets
 from exchange.web.access import UserRequest, signed_in
-from exchange.web.page import ERRORS, Problem, problem_of, problems_of, render_page
+from exchange.web.page import ERRORS, Problem, problem_of, problems_of, render_fragment
 from exchange.web.publishing_forms import (
     LicenceForm,
     RolesForm,
@@ -62,7 +62,7 @@ def progress(request: UserRequest, version_id: str) -> HttpResponse:
     version = own_version(request, version_id)
     if version_status(version).is_final:
         return HttpResponse(headers={"HX-Refresh": "true"})
-    return render_page(
+    return render_fragment(
         request,
         "publishing/_progress.html",
         version=version,

@@ -23,7 +23,7 @@ from exchange.web.access import UserRequest, signed_in
 from exchange.web.crumbs import grant_crumbs
 from exchange.web.decisions import DecisionForm
 from exchange.web.filters import kept
-from exchange.web.page import Problem, problem_of, problems_of, render_page
+from exchange.web.page import Problem, problem_of, problems_of, render_fragment, render_page
 from exchange.web.rules import purpose_words
 from exchange.web.standing import standing_of
 from exchange.web.statuses import query_status, release_status
@@ -134,7 +134,7 @@ def progress(request: UserRequest, query_id: str) -> HttpResponse:
     situation = _situation(request, query)
     if not situation["is_working"]:
         return HttpResponse(headers={"HX-Refresh": "true"})
-    return render_page(request, "queries/_progress.html", **situation)
+    return render_fragment(request, "queries/_progress.html", **situation)
 
 
 @require_POST

@@ -13,11 +13,12 @@ from django.views.decorators.http import require_POST
 
 from exchange.queries import selectors
 from exchange.queries.releases import release_content
+from exchange.queries.results import MEDIA_TYPE
 from exchange.queries.states import ReleaseState
 from exchange.web.access import UserRequest, signed_in
 from exchange.web.crumbs import grant_crumbs
 from exchange.web.filters import kept
-from exchange.web.page import render_page
+from exchange.web.page import render_fragment, render_page
 from exchange.web.results import Table, read_result
 from exchange.web.standing import standing_of
 from exchange.web.statuses import release_status
@@ -58,13 +59,15 @@ def listing(request: UserRequest) -> HttpResponse:
 def show(request: UserRequest, release_id: str) -> HttpResponse:
     """The result as a table. Reading it here is receiving it, and is recorded as such."""
     release = selectors.release_visible_to(request.user, release_id)
+    if release.media_type != MEDIA_TYPE:
+        return redirect("queries:detail", release.query_id)
     content = release_content(release=release, by=request.user)
     table: Table = read_result(json.loads(b"".join(content)))
+    if request.headers.get("HX-Request"):
+        return render_fragment(request, "queries/_result.html", table=table)
     return render_page(
         request,
-        "queries/_result.html"
-        if request.headers.get("HX-Request")
-        else "queries/result.html",
+        "queries/result.html",
         here="queries:releases",
         crumbs=grant_crumbs(release.query.grant),
         table=table,

@@ -21,7 +21,14 @@ from exchange.web.access import UserRequest, signed_in
 from exchange.web.crumbs import grant_crumbs
 from exchange.web.examples import example_query
 from exchange.web.forms import EditorInput, Form
-from exchange.web.page import ERRORS, Problem, problem_of, problems_of, render_page
+from exchange.web.page import (
+    ERRORS,
+    Problem,
+    problem_of,
+    problems_of,
+    render_fragment,
+    render_page,
+)
 from exchange.web.rules import policy_words, purpose_words
 from exchange.web.standing import standing_of
 
@@ -117,11 +124,11 @@ def check(request: UserRequest, grant_id: str) -> HttpResponse:
         )
     except ERRORS as error:
         problem = problem_of(error)
+    if request.headers.get("HX-Request"):
+        return render_fragment(request, "queries/_check.html", dry=dry, problem=problem)
     return render_page(
         request,
-        "queries/_check.html"
-        if request.headers.get("HX-Request")
-        else "queries/check.html",
+        "queries/check.html",
         here="queries:list",
         crumbs=grant_crumbs(grant),
         grant=grant,

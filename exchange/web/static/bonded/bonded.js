@@ -74,6 +74,25 @@
     setTimeout(() => { button.textContent = before; }, 2000);
   }
 
+  // Put the main part of an answered page in place of this one's.
+  function showAnswer(text) {
+    const answer = new DOMParser().parseFromString(text, "text/html");
+    const main = answer.querySelector("main");
+    if (!main) return null;
+    document.querySelector("main").replaceWith(main);
+    document.title = answer.title;
+    dress(main);
+    focusSummary(main);
+    return main;
+  }
+
+  function sayUnreachable() {
+    const notice = document.querySelector("[data-unreachable]");
+    if (!notice) return;
+    notice.hidden = false;
+    notice.scrollIntoView({ block: "nearest" });
+  }
+
   // The server answers 201 with Location, or the page again with its error summary.
   function sendUpload(form) {
     const request = new XMLHttpRequest();
@@ -103,16 +122,11 @@
         window.location.assign(place);
         return;
       }
-      const answer = new DOMParser().parseFromString(request.responseText, "text/html");
-      const main = answer.querySelector("main");
-      if (!main) { failed(); return; }
       const files = form.querySelector("input[type=file]");
-      document.querySelector("main").replaceWith(main);
+      const main = showAnswer(request.responseText);
+      if (!main) { failed(); return; }
       const fresh = main.querySelector("input[type=file]");
       if (fresh && files && files.files.length) fresh.files = files.files;
-      document.title = answer.title;
-      dress(main);
-      focusSummary(main);
     });
     request.open("POST", form.action);
     request.setRequestHeader("X-Requested-With", "XMLHttpRequest");
@@ -144,6 +158,10 @@
     dress(event.target);
     focusSummary(event.target);
   });
+  document.addEventListener("htmx:responseError", (event) => {
+    if (!showAnswer(event.detail.xhr.responseText)) sayUnreachable();
+  });
+  document.addEventListener("htmx:sendError", sayUnreachable);
   document.addEventListener("DOMContentLoaded", () => {
     dress(document);
     focusSummary(document);

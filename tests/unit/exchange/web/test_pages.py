@@ -175,3 +175,52 @@ def test_lists_ask_the_same_number_of_questions_whatever_their_length(
     with django_assert_max_num_queries(len(short)) as long:  # type: ignore[operator]
         assert client.get(reverse(name)).status_code == 200
     assert len(long) <= len(short)
+
+
+def test_pages_are_kept_in_no_cache(db: None, as_user: SignedIn) -> None:
+    response = as_user(UserFactory()).get(reverse("home:home"))
+
+    assert response.headers["Cache-Control"] == "private, no-store"
+
+
+def test_wide_table_of_a_thousand_columns_fits_one_form(
+    house: House, as_user: SignedIn
+) -> None:
+    names = [f"c{n}" for n in range(1000)]
+    text = ",".join(names) + "\n" + ",".join("1" for _ in names) + "\n"
+    version = walk.profiled(house, walk.registered(house), text)
+    fields = {f"role_{n}": "hidden" for n in range(1000)}
+    fields |= {f"grid_{n}": "5" for n in range(1000)}
+
+    response = as_user(house.steward).post(
+        reverse("publishing:columns", args=[version.pk]), fields
+    )
+
+    assert response.status_code == 302
+
+
+def test_too_many_fields_is_said_not_shown_as_a_fault(
+    db: None, as_user: SignedIn, settings: object
+) -> None:
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 3  # type: ignore[attr-defined]
+    fields = {str(n): "x" for n in range(5)}
+
+    response = as_user(UserFactory()).post(reverse("parties:tokens"), fields)
+
+    assert response.status_code == 400
+    assert "request_malformed" in response.content.decode()
+
+
+def test_catalogue_finds_filters_and_pages(house: House, as_user: SignedIn) -> None:
+    walk.offered(house)
+    client = as_user(house.builder)
+    url = reverse("catalogue:list")
+
+    found = client.get(url, {"q": "milling", "provider": "mill"}).content.decode()
+    none = client.get(url, {"q": "ships"}).content.decode()
+    elsewhere = client.get(url, {"page": "no number"})
+
+    assert "Milling runs" in found
+    assert "Aggregates" in found
+    assert "Nothing matches" in none
+    assert elsewhere.status_code == 200
