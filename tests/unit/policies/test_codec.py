@@ -33,6 +33,10 @@ def test_load_policy_reads_every_part_of_the_example() -> None:
     assert age.grid == 5
     assert age.clamp == (Decimal(0), Decimal(120))
     assert visit_date.grain is Grain.MONTH
+    assert [column.name for column in patients.columns if column.sensitive] == [
+        "diagnosis",
+        "failure",
+    ]  # a label is sensitive, whether it says so or not
     assert patients.derived[0].expr == "weight / 2"
     safe, noisy = policy.aggregate_rules
     assert safe.mode is Mode.SAFE
