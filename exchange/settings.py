@@ -316,6 +316,7 @@ CELERY_BEAT_SCHEDULE = {
     "operations.sweep": {"task": "operations.sweep", "schedule": BONDED_SWEEP_SECONDS},
     "queries.open": {"task": "queries.open", "schedule": BONDED_SWEEP_SECONDS},
     "queries.upkeep": {"task": "queries.upkeep", "schedule": 60.0},
+    "api.forget": {"task": "api.forget", "schedule": 3600.0},
 }
 
 # --- logs -----------------------------------------------------------------------------

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.test import Client
 
-from exchange.api.idempotency import forget_old_answers
 from exchange.api.models import IdempotentAnswer
+from exchange.api.tasks import forget
 from exchange.catalogue import services
 from exchange.catalogue.models import Dataset
 from tests.factories.parties import bearer
@@ -114,6 +115,27 @@ def test_forget_old_answers_keeps_those_of_today(client: Client) -> None:
     row.created_at -= timedelta(days=1, seconds=1)
     row.save()
 
-    assert forget_old_answers() == 1
+    forget()
+
     assert [answer.key for answer in IdempotentAnswer.objects.all()] == ["k2"]
     assert "2" in str(IdempotentAnswer.objects.get())
+
+
+def test_two_requests_at_once_act_once(house: House) -> None:
+    headers = bearer(house.steward)
+    answers: list[Any] = []
+
+    def ask() -> None:
+        answers.append(register(Client(headers=headers), "Mills", "k1"))
+        connection.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [answer.status_code for answer in answers] == [201] * 4
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sum("Idempotency-Replayed" in answer for answer in answers) == 3
+    assert Dataset.objects.count() == 1
