@@ -118,8 +118,7 @@ def _misplaced(column: Column, kind: Kind) -> Iterator[tuple[str, str, str]]:
             yield "grid", "has a grid, which is for numbers", "Take the grid out."
         if column.clamp is not None:
             yield "clamp", "has a clamp, which is for numbers", "Take the clamp out."
+        if column.scale is not None:
+            yield "scale", "has a scale, which is for numbers", "Take the scale out."
     if column.grain is not None and kind is not Kind.DATE:
         yield "grain", "has a grain, which is for dates", "Take the grain out."
-    if column.scale is not None and kind is not Kind.FLOAT:
-        hint = "Take the scale out: exact numbers keep their own."
-        yield "scale", "has a scale, which is for floating-point numbers", hint

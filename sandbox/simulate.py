@@ -14,12 +14,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
 import yaml
 
 from policies.codec import load_policy
+from policies.composing import line_numbers
 from policies.decision import Decision, Request, Verdict, decide
 from policies.document import Policy
 from policies.errors import PolicyError
@@ -51,7 +53,13 @@ class Session:
 class Simulator:
     """A policy over local Parquet files."""
 
-    def __init__(self, policy: Policy, files: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        files: Mapping[str, Path],
+        *,
+        lines: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         missing = [table.name for table in policy.tables if table.name not in files]
         unknown = [name for name in files if policy.table(name) is None]
         if unknown:
@@ -63,7 +71,7 @@ class Simulator:
         self.missing = missing
         self._schemas = {name: self._schema(name) for name in files}
         for name, columns in self._schemas.items():
-            check_against(policy, name, columns)
+            check_against(policy, name, columns, lines=lines)
 
     def _schema(self, name: str) -> list[tuple[str, str]]:
         cursor = self._connection.execute(f'DESCRIBE "{name}"')
@@ -222,9 +230,11 @@ def _parser() -> argparse.ArgumentParser:
 def _prepare(
     options: argparse.Namespace,
 ) -> tuple[Simulator, list[tuple[str, str, str | None]]]:
-    policy = load_policy(options.policy.read_text(encoding="utf-8"))
+    text = options.policy.read_text(encoding="utf-8")
+    policy, lines = load_policy(text), line_numbers(text)
     if options.floor is not None:
-        check_floor(policy, load_floor(options.floor.read_text(encoding="utf-8")))
+        floor = load_floor(options.floor.read_text(encoding="utf-8"))
+        check_floor(policy, floor, lines=lines)
     files: dict[str, Path] = {}
     for item in options.table:
         name, _, path = item.partition("=")
@@ -233,7 +243,7 @@ def _prepare(
         if not Path(path).is_file():
             raise Unusable(f"there is no file for table `{name}`")
         files[name] = Path(path)
-    return Simulator(policy, files), _read_queries(options.queries)
+    return Simulator(policy, files, lines=lines), _read_queries(options.queries)
 
 
 def _read_queries(path: Path) -> list[tuple[str, str, str | None]]:

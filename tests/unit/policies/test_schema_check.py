@@ -79,8 +79,8 @@ def test_check_against_absent_column_names_line_and_nearest(
     [
         ("age", "VARCHAR", ["role", "grid", "clamp"]),
         ("income", "DATE", ["role", "grid", "scale"]),
-        ("income", "BIGINT", ["scale"]),
-        ("income", "DECIMAL(9,2)", ["scale"]),
+        ("income", "BIGINT", []),
+        ("income", "DECIMAL(9,2)", []),
         ("weight", "BOOLEAN", ["role"]),
         ("weight", "DOUBLE[]", ["role"]),
         ("visit_date", "VARCHAR", ["grain"]),
