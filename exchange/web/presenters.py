@@ -145,50 +145,63 @@ def _say_review(who: str, payload: Payload) -> str:
     return _sentence(_("%(who)s rejected the query."), who=who)
 
 
-_t = gettext_lazy
 _BASES = dict(LegalBasis.choices)
-_KEYS = {**dict(KeyPurpose.choices), "organisation": _t("an organisation")}
+_KEYS = {**dict(KeyPurpose.choices), "organisation": gettext_lazy("an organisation")}
 _ROLES = dict(Role.choices)
-_KINDS: Final = {**dict(Kind.choices), "user": _t("person")}
+_KINDS: Final = {**dict(Kind.choices), "user": gettext_lazy("person")}
 
 PRESENTERS: Final[Mapping[EventType, Presenter]] = {
     E.DATASET_REGISTERED: Presenter(
-        _says(_t("%(who)s registered the dataset “%(name)s”."), name=_plain_word("name"))
+        _says(
+            gettext_lazy("%(who)s registered the dataset “%(name)s”."),
+            name=_plain_word("name"),
+        )
     ),
     E.UPLOAD_ACCEPTED: Presenter(
         _says(
-            _t("%(who)s uploaded a file of %(size)s (%(format)s), sealed on arrival."),
+            gettext_lazy(
+                "%(who)s uploaded a file of %(size)s (%(format)s), sealed on arrival."
+            ),
             size=_size("size_bytes"),
             format=_plain_word("format"),
         )
     ),
     E.VERSION_PROFILED: Presenter(
-        _says(_t("The upload of %(who)s was read and profiled: %(rows)s."), rows=_rows)
+        _says(
+            gettext_lazy("The upload of %(who)s was read and profiled: %(rows)s."),
+            rows=_rows,
+        )
     ),
     E.VERSION_PUBLISHED: Presenter(
         _says(
-            _t("%(who)s published the version under %(licence)s."),
+            gettext_lazy("%(who)s published the version under %(licence)s."),
             licence=_plain_word("licence"),
         ),
         "ok",
     ),
     E.VERSION_FAILED: Presenter(
         _says(
-            _t("The upload of %(who)s could not be used (%(code)s); none of it is public."),
+            gettext_lazy(
+                "The upload of %(who)s could not be used (%(code)s); none of it is public."
+            ),
             code=_plain_word("code"),
         ),
         "stop",
     ),
-    E.VERSION_WITHDRAWN: Presenter(_says(_t("%(who)s withdrew the version.")), "stop"),
+    E.VERSION_WITHDRAWN: Presenter(
+        _says(gettext_lazy("%(who)s withdrew the version.")), "stop"
+    ),
     E.POLICY_PUBLISHED: Presenter(
         _says(
-            _t("%(who)s set version %(number)s of the policy."),
+            gettext_lazy("%(who)s set version %(number)s of the policy."),
             number=_plain_word("number"),
         )
     ),
     E.REQUEST_SUBMITTED: Presenter(
         _says(
-            _t("%(who)s asked for access, for %(purpose)s; legal basis: %(basis)s."),
+            gettext_lazy(
+                "%(who)s asked for access, for %(purpose)s; legal basis: %(basis)s."
+            ),
             purpose=_purpose,
             basis=_choice(_BASES, "legal_basis"),
         ),
@@ -197,25 +210,25 @@ PRESENTERS: Final[Mapping[EventType, Presenter]] = {
     E.REQUEST_DECIDED: Presenter(_say_decision),
     E.GRANT_ISSUED: Presenter(
         _says(
-            _t("The grant was issued, for %(purpose)s, until %(end)s."),
+            gettext_lazy("The grant was issued, for %(purpose)s, until %(end)s."),
             purpose=_purpose,
             end=_day("ends_at"),
         ),
         "ok",
     ),
-    E.GRANT_REVOKED: Presenter(_says(_t("%(who)s revoked the grant.")), "stop"),
+    E.GRANT_REVOKED: Presenter(_says(gettext_lazy("%(who)s revoked the grant.")), "stop"),
     E.QUERY_SUBMITTED: Presenter(
-        _says(_t("%(who)s submitted a query, for %(purpose)s."), purpose=_purpose)
+        _says(gettext_lazy("%(who)s submitted a query, for %(purpose)s."), purpose=_purpose)
     ),
     E.QUERY_ANALYSED: Presenter(
         _says(
-            _t("The query of %(who)s was analysed: %(verdict)s."),
+            gettext_lazy("The query of %(who)s was analysed: %(verdict)s."),
             verdict=_choice(VERDICTS, "verdict"),
         )
     ),
     E.QUERY_REFUSED: Presenter(
         _says(
-            _t("The query of %(who)s was refused: %(reasons)s."),
+            gettext_lazy("The query of %(who)s was refused: %(reasons)s."),
             reasons=_plain_word("reasons"),
         ),
         "stop",
@@ -223,80 +236,98 @@ PRESENTERS: Final[Mapping[EventType, Presenter]] = {
     E.QUERY_REVIEWED: Presenter(_say_review),
     E.RUN_STARTED: Presenter(
         _says(
-            _t("The query of %(who)s began to run in the sandbox, attempt %(attempt)s."),
+            gettext_lazy(
+                "The query of %(who)s began to run in the sandbox, attempt %(attempt)s."
+            ),
             attempt=_plain_word("attempt"),
         )
     ),
     E.RUN_FINISHED: Presenter(
         _says(
-            _t("The query of %(who)s has run: %(rows)s, %(withheld)s."),
+            gettext_lazy("The query of %(who)s has run: %(rows)s, %(withheld)s."),
             rows=_rows,
             withheld=_withheld,
         )
     ),
     E.RUN_FAILED: Presenter(
         _says(
-            _t("The query of %(who)s failed (%(code)s); nothing left the sandbox."),
+            gettext_lazy(
+                "The query of %(who)s failed (%(code)s); nothing left the sandbox."
+            ),
             code=_plain_word("code"),
         ),
         "stop",
     ),
     E.RELEASE_HELD: Presenter(
         _says(
-            _t("The result for %(who)s was stored encrypted: %(rows)s, %(size)s."),
+            gettext_lazy(
+                "The result for %(who)s was stored encrypted: %(rows)s, %(size)s."
+            ),
             rows=_rows,
             size=_size(),
         ),
         "wait",
     ),
     E.RELEASE_AVAILABLE: Presenter(
-        _says(_t("A signed checkpoint covers the result's record; the release is open.")),
+        _says(
+            gettext_lazy(
+                "A signed checkpoint covers the result's record; the release is open."
+            )
+        ),
         "ok",
     ),
     E.RELEASE_DOWNLOADED: Presenter(
-        _says(_t("%(who)s received the result, %(size)s."), size=_size()), "ok"
+        _says(gettext_lazy("%(who)s received the result, %(size)s."), size=_size()), "ok"
     ),
     E.RELEASE_SHREDDED: Presenter(
-        _says(_t("The result was shredded: its key is destroyed, its record stays."))
+        _says(
+            gettext_lazy("The result was shredded: its key is destroyed, its record stays.")
+        )
     ),
     E.KEY_ISSUED: Presenter(
         _says(
-            _t("A key was issued for %(what)s, by an act of %(who)s."),
+            gettext_lazy("A key was issued for %(what)s, by an act of %(who)s."),
             what=_choice(_KEYS, "purpose"),
         )
     ),
     E.KEY_REWRAPPED: Presenter(
         _says(
-            _t("Keys were wrapped anew, generation %(generation)s."),
+            gettext_lazy("Keys were wrapped anew, generation %(generation)s."),
             generation=_plain_word("generation"),
         )
     ),
     E.KEY_DESTROYED: Presenter(
         _says(
-            _t("A key for %(what)s was destroyed, by an act of %(who)s."),
+            gettext_lazy("A key for %(what)s was destroyed, by an act of %(who)s."),
             what=_choice(_KEYS, "purpose"),
         )
     ),
-    E.LOGIN_SUCCEEDED: Presenter(_says(_t("%(who)s signed in."))),
-    E.LOGIN_FAILED: Presenter(_says(_t("Somebody failed to sign in.")), "stop"),
+    E.LOGIN_SUCCEEDED: Presenter(_says(gettext_lazy("%(who)s signed in."))),
+    E.LOGIN_FAILED: Presenter(_says(gettext_lazy("Somebody failed to sign in.")), "stop"),
     E.TOKEN_ISSUED: Presenter(
         _says(
-            _t("%(who)s issued an access token, valid until %(end)s."),
+            gettext_lazy("%(who)s issued an access token, valid until %(end)s."),
             end=_day("expires_at"),
         )
     ),
-    E.TOKEN_REVOKED: Presenter(_says(_t("%(who)s revoked an access token."))),
+    E.TOKEN_REVOKED: Presenter(_says(gettext_lazy("%(who)s revoked an access token."))),
     E.PARTY_REGISTERED: Presenter(
-        _says(_t("%(who)s registered a party: %(kind)s."), kind=_choice(_KINDS, "kind"))
+        _says(
+            gettext_lazy("%(who)s registered a party: %(kind)s."),
+            kind=_choice(_KINDS, "kind"),
+        )
     ),
     E.MEMBERSHIP_GRANTED: Presenter(
         _says(
-            _t("%(who)s gave somebody the role of %(role)s."), role=_choice(_ROLES, "role")
+            gettext_lazy("%(who)s gave somebody the role of %(role)s."),
+            role=_choice(_ROLES, "role"),
         )
     ),
     E.LOG_CHECKED: Presenter(
         _says(
-            _t("%(who)s re-hashed the whole log of %(size)s records; it is consistent."),
+            gettext_lazy(
+                "%(who)s re-hashed the whole log of %(size)s records; it is consistent."
+            ),
             size=_plain_word("size"),
         ),
         "ok",
