@@ -13,6 +13,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 from django.urls import reverse
+from django.utils import translation
 
 FOLDER = Path(settings.BASE_DIR, "locale", "zh_Hans", "LC_MESSAGES")
 PO = polib.pofile(str(FOLDER / "django.po"))
@@ -60,7 +61,13 @@ def test_compiled_translation_is_that_of_the_text() -> None:
     assert content(polib.mofile(str(FOLDER / "django.mo"))) == content(PO)
 
 
-def test_page_speaks_the_readers_language(db: None) -> None:
+@pytest.fixture
+def english_afterwards() -> Iterator[None]:
+    yield
+    translation.activate("en")
+
+
+def test_page_speaks_the_readers_language(db: None, english_afterwards: None) -> None:
     response = Client().get(
         reverse("parties:sign_in"), headers={"Accept-Language": "zh-CN,zh;q=0.9"}
     )
