@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.i18n import set_language
 
 from exchange.web import (
     agreements,
@@ -24,7 +25,10 @@ from exchange.web import (
 
 Patterns = list[URLPattern | URLResolver]
 
-_home: Patterns = [path("", home.home, name="home")]
+_home: Patterns = [
+    path("", home.home, name="home"),
+    path("language/", set_language, name="language"),
+]
 
 _parties: Patterns = [
     path("login/", parties.sign_in, name="sign_in"),

@@ -75,3 +75,15 @@ def test_page_speaks_the_readers_language(db: None, english_afterwards: None) ->
     page = response.content.decode()
     assert '<html lang="zh-hans"' in page
     assert "数据不动" in page
+
+
+def test_language_chosen_on_a_page_stays(db: None, english_afterwards: None) -> None:
+    client = Client()
+
+    response = client.post(
+        reverse("home:language"),
+        {"language": "zh-hans", "next": reverse("parties:sign_in")},
+    )
+
+    assert response.url == reverse("parties:sign_in")
+    assert "数据不动" in client.get(response.url).content.decode()
