@@ -1,12 +1,15 @@
-"""Three filters of the templates: code in sentences, short digests, sizes."""
+"""Filters of the templates: code in sentences, short digests, sizes, days and times."""
 
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 from django import template
+from django.template.defaultfilters import date
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
 
 from exchange.web.presenters import size_words
 
@@ -31,3 +34,15 @@ def short(digest: object) -> str:
 @register.filter
 def size(count: int) -> str:
     return size_words(int(count or 0))
+
+
+@register.filter
+def day(at: datetime | None) -> str:
+    # Translators: a date as Django's `date` filter formats it
+    return date(at, _("j M Y"))
+
+
+@register.filter
+def moment(at: datetime | None) -> str:
+    # Translators: a date and time as Django's `date` filter formats it
+    return date(at, _("j M Y, H:i"))
