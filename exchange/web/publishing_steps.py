@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from exchange.catalogue import selectors, services
+from exchange.catalogue.models import DatasetVersion
 from exchange.catalogue.states import VersionState
 from exchange.parties.permissions import can_manage_datasets
 from exchange.web.access import UserRequest, signed_in
@@ -26,6 +27,7 @@ from exchange.web.wizard import (
     own_version,
     step_page,
 )
+from policies.vocabulary import find_licence
 
 
 @signed_in
@@ -81,11 +83,25 @@ def retry(request: UserRequest, version_id: str) -> HttpResponse:
     )
 
 
+def _terms_so_far(version: DatasetVersion) -> dict[str, str]:
+    """The terms of the offer that this version would replace, or a fresh start."""
+    offer = selectors.open_offer(version.dataset)
+    if offer is None:
+        return {"attribution": str(version.dataset.organisation)}
+    is_known = find_licence(offer.licence) is not None
+    return {
+        "licence": offer.licence if is_known else "other",
+        "other": "" if is_known else offer.licence,
+        "attribution": offer.attribution,
+        "terms": offer.terms,
+    }
+
+
 @signed_in
 def licence(request: UserRequest, version_id: str) -> HttpResponse:
     version = own_version(request, version_id)
     draft = draft_of(request, version)
-    initial = draft.get("licence") or {"attribution": str(version.dataset.organisation)}
+    initial = draft.get("licence") or _terms_so_far(version)
     form = LicenceForm(request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
         keep_draft(request, version, licence=form.cleaned_data)

@@ -347,3 +347,27 @@ def test_withdraw_takes_the_offer_back(client: Client, house: House) -> None:
     assert not offer.is_open
     page = client.get(reverse("catalogue:detail", args=[offer.dataset_id])).content.decode()
     assert "Withdrawn" in page
+
+
+def test_licence_of_a_new_policy_begins_with_the_terms_on_offer(
+    client: Client, house: House
+) -> None:
+    offer = walk.offered(house)
+
+    page = client.get(
+        reverse("publishing:licence", args=[offer.version_id])
+    ).content.decode()
+
+    assert 'value="CC-BY-4.0" checked' in page
+
+
+def test_dataset_page_tells_the_provider_of_grants_given(
+    client: Client, house: House
+) -> None:
+    grant = walk.granted(house)
+
+    url = reverse("catalogue:detail", args=[grant.version.dataset_id])
+    page = client.get(url).content.decode()
+
+    assert "Grants on this dataset" in page
+    assert "You hold a grant" not in page
