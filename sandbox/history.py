@@ -9,37 +9,22 @@ how a total gives away the one group that was withheld.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import duckdb
 
-from policies.document import AggregateRule
-from sandbox.canonical import from_data, to_data
+from policies.document import AggregateRule, Policy
 from sandbox.disclosure.cell import Cell, Ground
 from sandbox.disclosure.recombine import contributes
-from sandbox.errors import QueryRejected
+from sandbox.history_audit import audit
+from sandbox.history_entry import Label, Past, label_of, read
+from sandbox.history_units import compare_units
+from sandbox.joint_rows import Source, agree, belongs_sql, joint_from
 from sandbox.plan import Plan, Unit
-from sandbox.render import predicate_sql, term_sql
-from sandbox.stage_one import from_sql
+from sandbox.render import term_sql
 from sandbox.stage_two import scalar
-from sandbox.terms import Predicate, Ref, Term
-
-FORMAT = "bonded-history/1"
-Label = tuple[object, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """One earlier release: which rows its cells were about, and which cells left."""
-
-    fingerprint: str
-    tables: tuple[str, ...]
-    joins: tuple[tuple[Ref, Ref], ...]
-    where: Predicate
-    keys: tuple[Term, ...]  # visible and hidden
-    released: frozenset[frozenset[Label]]  # sets of cells whose totals left
+from sandbox.terms import Ref, refs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,77 +37,47 @@ class Part:
     units: int
 
 
-def entry(plan: Plan, sets: Iterable[Iterable[Cell]]) -> str:
-    """Return the text that a later job needs to know of this release: no value of it.
-
-    `sets` are the sets of cells whose totals were released.
-    """
-    released = sorted(
-        (sorted((list(_label(cell)) for cell in cells), key=_text) for cells in sets),
-        key=_text,
-    )
-    data = [
-        FORMAT,
-        plan.fingerprint,
-        to_data(plan.tables),
-        to_data(plan.joins),
-        to_data(plan.where),
-        to_data((*plan.keys, *plan.hidden)),
-        released,
-    ]
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-
-
-def _text(item: object) -> str:
-    return json.dumps(item, ensure_ascii=False)
-
-
-def read(text: str) -> Past:
-    """Read an entry; raises QueryRejected (`history_unreadable`) on anything else."""
-    try:
-        tag, fingerprint, tables, joins, where, keys, released = json.loads(text)
-        if tag == FORMAT:
-            return Past(
-                str(fingerprint),
-                from_data(tables),
-                from_data(joins),
-                from_data(where),
-                from_data(keys),
-                frozenset(frozenset(tuple(label) for label in cells) for cells in released),
-            )
-    except (ValueError, TypeError, KeyError) as error:
-        raise _unreadable() from error
-    raise _unreadable()
-
-
-def _unreadable() -> QueryRejected:
-    # Without the history a differencing pair would pass: nothing is answered.
-    return QueryRejected(
-        "an earlier release on record cannot be read, so this answer cannot be "
-        "compared with it",
-        hint="Have the node's operator check the stored history.",
-        code="history_unreadable",
-    )
-
-
 def compare(
     plan: Plan,
+    policy: Policy,
     rule: AggregateRule,
     cells: Sequence[Cell],
     history: Sequence[str],
     connection: duckdb.DuckDBPyConnection,
 ) -> None:
-    """Mark the cells that would, beside an earlier release, tell about too few units."""
-    seen: set[tuple[object, ...]] = set()
+    """Mark the cells that would, beside earlier releases, tell about too few units."""
+    source = Source(plan.tables, plan.joins, plan.where)
+    found = {}
     for text in history:
         past = read(text)
-        identity = (past.where, past.keys, past.released)
-        comparable = past.tables == plan.tables and past.joins == plan.joins
-        if not comparable or past.fingerprint == plan.fingerprint or identity in seen:
-            continue
-        seen.add(identity)
+        if past.fingerprint != plan.fingerprint:
+            found[past.tables, past.joins, past.where, past.keys, past.released] = past
+    alike: list[Past] = []
+    for past in found.values():
+        earlier = Source(past.tables, past.joins, past.where)
+        if agree(source, earlier, policy):
+            for unit in plan.units:
+                _Comparison(plan, past, unit, rule.min_units, policy, connection).mark(
+                    cells
+                )
+            if all(
+                agree(earlier, Source(other.tables, other.joins, other.where), policy)
+                for other in alike
+            ):
+                alike.append(past)
+        else:
+            for unit in plan.units:
+                compare_units(
+                    plan, past, unit, cells, connection,
+                    policy=policy, min_units=rule.min_units,
+                )  # fmt: skip
+    if alike:
+        contributing = [cell for cell in cells if contributes(plan, cell)]
         for unit in plan.units:
-            _Comparison(plan, past, unit, rule.min_units, connection).mark(cells)
+            audit(
+                plan, alike, unit, contributing, connection,
+                policy=policy, min_units=rule.min_units,
+            )  # fmt: skip
 
 
 class _Comparison:
@@ -134,9 +89,15 @@ class _Comparison:
         past: Past,
         unit: Unit,
         min_units: int,
+        policy: Policy,
         connection: duckdb.DuckDBPyConnection,
     ) -> None:
         self._plan, self._past, self._unit = plan, past, unit
+        self._policy = policy
+        self._sources = (
+            Source(plan.tables, plan.joins, plan.where),
+            Source(past.tables, past.joins, past.where),
+        )
         self._min_units = min_units
         self._connection = connection
         self._new_keys = (*plan.keys, *plan.hidden)
@@ -144,7 +105,7 @@ class _Comparison:
     def mark(self, cells: Sequence[Cell]) -> None:
         """Add the ground HISTORY to cells, smallest first where there is a choice."""
         labelled = {
-            _label(cell): cell
+            label_of(cell): cell
             for cell in cells
             if cell.is_safe and contributes(self._plan, cell)
         }
@@ -163,6 +124,34 @@ class _Comparison:
                 cell.withhold(Ground.HISTORY)
         for released in sorted(self._past.released, key=str):
             self._protect(released, parts, labelled)
+        if self._asks_more_that_is_sensitive():
+            self._protect_equal(parts, labelled)
+
+    def _asks_more_that_is_sensitive(self) -> bool:
+        new, old = (
+            {
+                ref
+                for node in nodes
+                for ref in refs_of(node)
+                if _is_sensitive(ref, self._policy)
+            }
+            for nodes in (
+                (self._plan.where, *self._new_keys),
+                (self._past.where, *self._past.keys),
+            )
+        )
+        return new != old
+
+    def _protect_equal(self, parts: list[Part], labelled: dict[Label, Cell]) -> None:
+        # The same rows with and without a condition on a sensitive column: all hold it.
+        for label, cell in labelled.items():
+            alone = frozenset({label})
+            if any(
+                _lies_within(parts, old=released, new=alone, old_in_new=True)
+                and _lies_within(parts, old=released, new=alone, old_in_new=False)
+                for released in self._past.released
+            ):
+                cell.withhold(Ground.UNANIMITY)
 
     def _protect(
         self, released: frozenset[Label], parts: list[Part], labelled: dict[Label, Cell]
@@ -189,12 +178,13 @@ class _Comparison:
         columns = [
             *new,
             *old,
-            f"(({predicate_sql(self._plan.where)}) IS TRUE) AS is_new",
-            f"(({predicate_sql(self._past.where)}) IS TRUE) AS is_old",
+            f"{belongs_sql(self._sources[0], self._policy)} AS is_new",
+            f"{belongs_sql(self._sources[1], self._policy)} AS is_old",
             f"{'row_number() OVER ()' if unit is None else term_sql(unit)} AS u",
         ]
+        joint = joint_from(self._sources, self._policy)
         condition = "" if unit is None else f" WHERE {term_sql(unit)} IS NOT NULL"
-        return f"SELECT {', '.join(columns)} FROM {from_sql(self._plan)}{condition}"
+        return f"SELECT {', '.join(columns)} FROM {joint}{condition}"
 
     def _parts(self) -> list[Part]:
         fresh = [f"CASE WHEN is_new THEN c{i} END" for i in range(len(self._new_keys))]
@@ -268,5 +258,7 @@ def _lies_within(
     )
 
 
-def _label(cell: Cell) -> Label:
-    return (*map(scalar, cell.keys), *cell.codes)
+def _is_sensitive(ref: Ref, policy: Policy) -> bool:
+    table = policy.table(ref.table)
+    column = None if table is None else table.column(ref.column)
+    return column is not None and column.sensitive

@@ -20,6 +20,7 @@ from sandbox.disclosure.cell import Cell
 from sandbox.disclosure.domain import printed_domain
 from sandbox.disclosure.recombine import Value, sets_of, values_of
 from sandbox.disclosure.suppression import is_unproven, judge, judge_unanimity
+from sandbox.history_entry import entry
 from sandbox.plan import Plan
 from sandbox.protocol import Limits, Scalar
 from sandbox.stage_one import distinct_sql, statement, top_needed
@@ -54,7 +55,7 @@ def release(
     """Return the controlled result of `plan` over the tables of `connection`."""
     cells, key_types, sql = _stage_one(plan, policy, rule, connection)
     judge_unanimity(cells, _sensitive_positions(plan, policy))
-    past.compare(plan, rule, cells, history, connection)
+    past.compare(plan, policy, rule, cells, history, connection)
     groups = _visible_groups(plan, cells)
     shown, held_back = _split(groups)
     distinct = _distinct(plan, policy, connection)
@@ -92,7 +93,7 @@ def release(
         suppressed=suppressed,
         partial=bool(suppressed) or table.dropped,
         report=tuple(sorted((str(ground), count) for ground, count in report.items())),
-        history=past.entry(plan, released_sets),
+        history=entry(plan, released_sets),
         executed_sql=sql,
         units_covered=max((cell.units for cell in cells if cell.is_safe), default=0),
     )
