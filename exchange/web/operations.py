@@ -142,16 +142,13 @@ def layer_words(name: str) -> str:
     words = {
         "landlock": _("Landlock: no file may be opened"),
         "seccomp": _("seccomp: only the system calls that the engine needs"),
-        "rlimits": _("Resource limits on memory, time and output"),
-        "own_process": _("A process of its own for each job"),
-        "no_keys": _("No key in the process that runs SQL"),
-        "no_new_privs": _("No new privileges"),
-        "network_namespace": _("A network namespace without a network"),
-        "cgroup": _("A control group"),
+        "limits": _("Resource limits on memory, time and output"),
+        "worker": _("All layers together, one process for each job, no keys"),
+        "namespaces": _("A namespace of its own, without a network"),
         "own_user": _("A user of its own"),
-        "empty_environment": _("An empty environment"),
+        "cgroup": _("A control group"),
     }
-    return words.get(name.replace("-", "_").replace(" ", "_"), name.replace("_", " "))
+    return words.get(name, name.replace("_", " "))
 
 
 def _facts(report: dict[str, Any]) -> list[tuple[str, Any]]:

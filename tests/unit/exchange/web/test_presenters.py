@@ -17,6 +17,7 @@ from exchange.parties.models import Scope
 from exchange.queries.states import QueryState, ReleaseState
 from exchange.web import statuses
 from exchange.web.filters import AuditFilter
+from exchange.web.operations import layer_words
 from exchange.web.parties import scope_words
 from exchange.web.presenters import PRESENTERS, present
 
@@ -112,3 +113,11 @@ def test_present_an_act_of_the_node_begins_with_a_capital(db: None) -> None:
     event = _recorded(NODE, reason="over")
 
     assert present(event).sentence == "This node revoked the grant."
+
+
+def test_layer_words_every_layer_of_the_self_check_has_some() -> None:
+    from sandbox import selfcheck
+
+    names = [*selfcheck._ATTACKS, "namespaces", "own_user", "cgroup"]
+
+    assert all(layer_words(name) != name.replace("_", " ") for name in names)
