@@ -39,10 +39,10 @@ def test_say_prints_to_a_terminal_of_another_encoding() -> None:
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding="ascii")
 
-    say("größe", "two\nlines", out=out)
+    say("größe", "two\nlines", "\x1b[2J", out=out)
     out.flush()
 
-    assert raw.getvalue() == b"gr\\xf6\\xdfe\ntwo\nlines\n"
+    assert raw.getvalue() == b"gr\\xf6\\xdfe\ntwo\nlines\n\\ufffd[2J\n"
 
 
 def test_say_json_leaves_out_what_is_not_for_eyes(

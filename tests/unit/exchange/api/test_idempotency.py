@@ -14,6 +14,7 @@ from exchange.api.models import IdempotentAnswer
 from exchange.api.tasks import forget
 from exchange.catalogue import services
 from exchange.catalogue.models import Dataset
+from exchange.errors import Unavailable
 from tests.factories.parties import bearer
 from tests.factories.walk import House, make_house
 
@@ -78,16 +79,20 @@ def test_refusal_is_kept_as_an_answer(client: Client) -> None:
     assert second["Content-Type"] == "application/problem+json"
 
 
-def test_fault_leaves_the_key_free(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fault", [OperationalError("locked"), Unavailable("away")])
+def test_fault_leaves_the_key_free(
+    client: Client, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
     real = services.register_dataset
 
     def broken(**fields: Any) -> Any:
         real(**fields)
-        raise OperationalError("locked")
+        raise fault
 
     monkeypatch.setattr(services, "register_dataset", broken)
     first = register(client, "Mills", "k1")
     monkeypatch.setattr(services, "register_dataset", real)
+    assert not Dataset.objects.exists()
     second = register(client, "Mills", "k1")
 
     assert (first.status_code, second.status_code) == (503, 201)

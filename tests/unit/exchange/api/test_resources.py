@@ -14,10 +14,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from exchange.api.audit import EventFilter
+from exchange.api.datasets import Datasets
+from exchange.api.resource import ReachesThisFar
+from exchange.api.urls import urlpatterns
 from exchange.audit.models import AuditEvent
 from exchange.audit.services import seal_all
 from exchange.audit.signing import verifier_key
-from exchange.parties.models import ApiToken, Kind, Role, User
+from exchange.parties.models import ApiToken, Kind, Role, Scope, User
 from exchange.queries.models import Query, Release
 from ledger.checkpoint import verify_checkpoint
 from ledger.log import verify_log_export
@@ -608,6 +611,50 @@ def test_event_that_is_not_sealed_has_no_receipt_yet(house: House, regulator: Us
 
     assert answer.json()["code"] == "receipt_pending"
     assert nothing.json()["code"] == "log_empty"
+
+
+# --- scopes ---------------------------------------------------------------------------
+
+
+def test_every_action_names_its_scope_and_one_that_does_not_is_for_nobody(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actions = {
+        (route.callback.cls, action)
+        for route in urlpatterns
+        for action in getattr(route.callback, "actions", {}).values()
+    }
+    guarded = [
+        (cls, action) for cls, action in actions if ReachesThisFar in cls.permission_classes
+    ]
+    assert all(action in cls.scopes for cls, action in guarded)
+    assert len(guarded) >= 35
+
+    monkeypatch.setattr(Datasets, "scopes", {})
+    answer = client(house.steward).get(f"{API}/datasets")
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+def test_token_reaches_what_its_scope_says_and_no_further(
+    house: House, scope: Scope
+) -> None:
+    asking = client(house.builder, scope)
+    reads = ("datasets", "requests", "grants", "queries", "releases")
+
+    statuses = {asking.get(f"{API}/{name}").status_code for name in reads}
+    evidence = asking.get(f"{API}/audit/events").status_code
+    writes = {
+        Scope.DATASETS_WRITE: post(asking, f"{API}/datasets"),
+        Scope.REQUESTS_WRITE: post(asking, f"{API}/requests"),
+        Scope.QUERIES_WRITE: post(asking, f"{API}/queries"),
+    }
+
+    assert statuses == {200 if scope is Scope.CATALOGUE_READ else 403}
+    assert evidence == (200 if scope is Scope.EVIDENCE_READ else 403)
+    for needed, answer in writes.items():
+        assert answer.status_code == (400 if scope is needed else 403)
 
 
 # --- cost and description -------------------------------------------------------------
