@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from policies.columns import refuse_use
-from policies.document import AggregateRule, Mode, Policy, Table
+from policies.document import AggregateRule, Mode, Policy, Role, Table
 from policies.reasons import Reason
 from policies.shape import Place, QueryShape
 
@@ -149,12 +149,11 @@ def _joins(policy: Policy, shape: QueryShape) -> Iterator[Reason]:
             continue  # `_uses` has said it
         if left.is_protected and right.is_protected:
             if not _same_domain(left, join.left_column, right, join.right_column):
-                yield Reason(
-                    "join_not_on_units",
-                    f"`{left.name}` and `{right.name}` may be joined only on unit keys of "
-                    f"one domain, not on `{join.left_column}` and `{join.right_column}`",
-                    _unit_join_hint(left, right),
+                yield _not_on_units(
+                    left,
+                    right,
                     join.place,
+                    f"not on `{join.left_column}` and `{join.right_column}`",
                 )
         elif left.requester or right.requester:
             yield Reason(
@@ -164,6 +163,57 @@ def _joins(policy: Policy, shape: QueryShape) -> Iterator[Reason]:
                 "Ask with the provider's own tables.",
                 join.place,
             )
+        else:
+            yield from _public_join(left, join.left_column, join.place)
+            yield from _public_join(right, join.right_column, join.place)
+    yield from _apart(policy, shape)
+
+
+def _public_join(table: Table, name: str, place: Place | None) -> Iterator[Reason]:
+    # A public column that holds some keys would pick out the units that have them.
+    column = table.column(name)
+    if not table.is_protected or column is None:
+        return
+    if column.has(Role.UNIT_KEY) or column.has(Role.ROW_KEY):
+        yield Reason(
+            "join_on_key",
+            f"`{table.name}.{name}` is a key and cannot be joined with a public table",
+            "Join public tables on a dimension.",
+            place,
+        )
+
+
+def _apart(policy: Policy, shape: QueryShape) -> Iterator[Reason]:
+    """Protected tables that hang together only through public ones multiply their rows."""
+    tables = [policy.table(name) for name in shape.tables]
+    protected = [table for table in tables if table is not None and table.is_protected]
+    if len(protected) < 2:
+        return
+    reached = {protected[0].name}
+    names = {table.name for table in protected}
+    links = [{join.left_table, join.right_table} for join in shape.joins]
+    grown = True
+    while grown:
+        grown = False
+        for link in links:
+            if link <= names and link & reached and not link <= reached:
+                reached |= link
+                grown = True
+    for table in protected:
+        if table.name not in reached:
+            yield _not_on_units(
+                protected[0], table, None, "not through a public table alone"
+            )
+
+
+def _not_on_units(left: Table, right: Table, place: Place | None, what: str) -> Reason:
+    return Reason(
+        "join_not_on_units",
+        f"`{left.name}` and `{right.name}` may be joined only on unit keys of one domain, "
+        + what,
+        _unit_join_hint(left, right),
+        place,
+    )
 
 
 def _same_domain(left: Table, left_column: str, right: Table, right_column: str) -> bool:
