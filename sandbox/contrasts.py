@@ -10,7 +10,7 @@ from __future__ import annotations
 from policies.document import Policy, Role
 from sandbox.plan import Plan
 from sandbox.render import predicate_sql
-from sandbox.terms import All, Always, AnyOf, Compare, Predicate, Within, refs_of
+from sandbox.terms import All, Always, AnyOf, Compare, Predicate, Ref, Within, refs_of
 
 MAX_ALTERNATIVES = 60
 
@@ -23,12 +23,14 @@ def tracks_outside(plan: Plan, policy: Policy) -> bool:
     """
     if isinstance(plan.where, Always):
         return False
-    for ref in refs_of(plan.where):
-        table = policy.table(ref.table)
-        column = None if table is None else table.column(ref.column)
-        if column is None or column.has(Role.DIMENSION) or column.has(Role.LABEL):
-            return True
-    return False
+    return any(is_dimension(ref, policy) for ref in refs_of(plan.where))
+
+
+def is_dimension(ref: Ref, policy: Policy) -> bool:
+    """Whether a column's margins may be asked; those of a public table are known anyway."""
+    table = policy.table(ref.table)
+    column = None if table is None else table.column(ref.column)
+    return column is None or column.has(Role.DIMENSION) or column.has(Role.LABEL)
 
 
 def alternatives(where: Predicate) -> list[Predicate]:

@@ -15,17 +15,18 @@ import duckdb
 from policies.document import AggregateRule, Policy
 from sandbox import history as past
 from sandbox.cell_reading import read_cells
-from sandbox.contrasts import tracks_outside
+from sandbox.contrasts import is_dimension, tracks_outside
 from sandbox.disclosure.cell import Cell
 from sandbox.disclosure.domain import printed_domain
 from sandbox.disclosure.recombine import Value, sets_of, values_of
 from sandbox.disclosure.suppression import is_unproven, judge, judge_unanimity
+from sandbox.existence import may_lack
 from sandbox.history_entry import entry
 from sandbox.plan import Plan
 from sandbox.protocol import Limits, Scalar
 from sandbox.stage_one import distinct_sql, statement, top_needed
 from sandbox.stage_two import Row, compute
-from sandbox.terms import Kind, Ref, refs_of
+from sandbox.terms import Bin, DatePart, DateText, Kind, Ref, Trunc, refs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +55,31 @@ def release(
 ) -> Released:
     """Return the controlled result of `plan` over the tables of `connection`."""
     cells, key_types, sql = _stage_one(plan, policy, rule, connection)
-    judge_unanimity(cells, _sensitive_positions(plan, policy))
+    judge_unanimity(
+        cells,
+        _sensitive_positions(plan, policy),
+        made_up=_made_up_positions(plan),
+        min_units=rule.min_units,
+    )
     past.compare(plan, policy, rule, cells, history, connection)
     groups = _visible_groups(plan, cells)
     shown, held_back = _split(groups)
     distinct = _distinct(plan, policy, connection)
+    tracked = _tracked_hidden(plan, policy)
     report: Counter[str] = Counter()
     rows: list[Row] = []
     released_sets: list[list[Cell]] = []
     for keys, pieces in shown.items():
-        values = values_of(plan, pieces, distinct.get(keys, {}))
+        values = values_of(
+            plan, pieces, distinct.get(keys, {}), tracked=tracked, min_units=rule.min_units
+        )
         rows.append(_row(keys, values))
         released_sets += sets_of(plan, pieces, values)
         report.update(ground for value in values for ground in value.grounds)
     collapsed = _count_withheld(held_back, report)
     domain = printed_domain(plan, policy, connection)
+    if plan.keys and domain is None and not collapsed:
+        collapsed = may_lack(plan, shown, policy, connection)
     withheld_row = tuple(None for _ in plan.aggregates)
     flags = tuple(True for _ in plan.aggregates)
     if domain is not None:
@@ -153,6 +164,24 @@ def _sensitive_positions(plan: Plan, policy: Policy) -> list[frozenset[int]]:
         for ref in sorted(refs, key=str)
         if _is_sensitive(ref, policy)
     ]
+
+
+def _made_up_positions(plan: Plan) -> frozenset[int]:
+    """Return the positions of keys that conditions of the query make up."""
+    return frozenset(
+        i
+        for i, term in enumerate((*plan.keys, *plan.hidden))
+        if not isinstance(term, (Ref, Bin, Trunc, DatePart, DateText))
+    )
+
+
+def _tracked_hidden(plan: Plan, policy: Policy) -> frozenset[int]:
+    """Return the hidden keys whose rest is watched, as that of a filter in WHERE is."""
+    return frozenset(
+        i
+        for i, term in enumerate(plan.hidden)
+        if any(is_dimension(ref, policy) for ref in refs_of(term))
+    )
 
 
 # --- groups

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from sandbox.disclosure.cell import Cell, Ground, Number
 from sandbox.plan import Aggregate, Plan
-from sandbox.terms import Literal, Ref
+from sandbox.terms import Literal, Ref, Term, refs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +22,77 @@ class Value:
 
 
 def values_of(
-    plan: Plan, pieces: Sequence[Cell], distinct: Mapping[int, int]
+    plan: Plan,
+    pieces: Sequence[Cell],
+    distinct: Mapping[int, int],
+    *,
+    tracked: frozenset[int] = frozenset(),
+    min_units: int = 1,
 ) -> tuple[Value, ...]:
     """Return the value of each aggregate of the plan over the cells of one visible group.
 
-    `distinct` holds, by aggregate number, distinct units counted over several pieces.
+    `distinct` holds, by aggregate number, distinct units counted over several pieces;
+    `tracked` the hidden keys whose few remaining units would be told by a difference.
     """
     position = {ref: index for index, ref in enumerate(plan.measured)}
-    return tuple(
-        _value(item, pieces, position, distinct.get(index))
-        for index, item in enumerate(plan.aggregates)
+    found = []
+    for index, item in enumerate(plan.aggregates):
+        value = _value(item, pieces, position, distinct.get(index))
+        grounds = set(value.grounds)
+        if _asks_for_nobody(plan, item, pieces):
+            grounds.add(Ground.EMPTY)
+        if item.hidden in tracked:
+            taken = {id(cell) for cell, _ in _contributing(item, pieces)}
+            rest = sum(cell.units for cell in pieces if id(cell) not in taken)
+            if 0 < rest < min_units:
+                grounds.add(Ground.COMPLEMENT)
+        if item.function == "avg" and _has_sum_beside(plan, item):
+            # sum / avg is the count of values, and with count(*) that of the gaps.
+            for cell, piece in _contributing(item, pieces):
+                if isinstance(piece, Ref):
+                    grounds |= cell.unsafe_counts[position[piece]]
+        found.append(Value(None, frozenset(grounds)) if grounds else value)
+    return tuple(found)
+
+
+def _has_sum_beside(plan: Plan, item: Aggregate) -> bool:
+    return any(
+        other.function == "sum"
+        and (other.pieces, other.hidden) == (item.pieces, item.hidden)
+        for other in plan.aggregates
     )
+
+
+def _asks_for_nobody(plan: Plan, item: Aggregate, pieces: Sequence[Cell]) -> bool:
+    """Whether an asked-for piece that may lie inside this aggregate has nobody in it.
+
+    One small piece withholds the aggregate; so must an empty one, or `count(*)` beside
+    `count(*) FILTER (...)` would tell whether anybody satisfies the condition.
+    """
+    for number, term in enumerate(plan.hidden):
+        asked = {
+            code
+            for other in plan.aggregates
+            if other.hidden == number
+            for code, piece in enumerate(other.pieces)
+            if piece is not None
+        }
+        missing = asked - {cell.codes[number] for cell in pieces if cell.units}
+        if not missing:
+            continue
+        if item.hidden is None:
+            return True
+        if item.hidden == number:
+            if any(item.pieces[code] is not None for code in missing):
+                return True
+        elif not _are_bands(term, plan.hidden[item.hidden]):
+            return True
+    return False
+
+
+def _are_bands(one: Term, other: Term) -> bool:
+    # Conditions on one and the same column: bands of it, as in a pivot.
+    return len(refs_of(one)) == 1 and refs_of(one) == refs_of(other)
 
 
 def sets_of(

@@ -87,12 +87,19 @@ def _judge_cell(cell: Cell, rule: AggregateRule, *, sensitive_filter: bool) -> N
         cell.unsafe_rows.add(Ground.DOMINANCE)
 
 
-def judge_unanimity(cells: Sequence[Cell], sensitive: Sequence[frozenset[int]]) -> None:
+def judge_unanimity(
+    cells: Sequence[Cell],
+    sensitive: Sequence[frozenset[int]],
+    *,
+    made_up: frozenset[int] = frozenset(),
+    min_units: int = 1,
+) -> None:
     """Withhold where all units of a group share one value of a sensitive column.
 
     Each element of `sensitive` holds the positions in (*keys, *codes) that one sensitive
     column reaches. Grouped without them, the group has a single cell: being in the group
-    tells the value.
+    tells the value. Where the query's own conditions make up the key (`made_up`), few
+    others are as good as none: or one CASE would tell whether a certain person exists.
     """
     for positions in sensitive:
         groups: dict[tuple[object, ...], list[Cell]] = {}
@@ -104,3 +111,8 @@ def judge_unanimity(cells: Sequence[Cell], sensitive: Sequence[frozenset[int]]) 
         for members in groups.values():
             if len(members) == 1:
                 members[0].withhold(Ground.UNANIMITY)
+            elif positions & made_up:
+                total = sum(cell.units for cell in members)
+                for cell in members:
+                    if total - cell.units < min_units:
+                        cell.withhold(Ground.UNANIMITY)
