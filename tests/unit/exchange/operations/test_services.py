@@ -109,6 +109,20 @@ def test_claim_after_the_lease_ran_out_gets_a_fresh_lease() -> None:
     assert second.lease != first.lease
 
 
+def test_claim_that_another_overtook_since_it_read_the_row_gets_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    operation = enqueue("test.plain")
+
+    def overtaken() -> str:
+        Operation.objects.update(attempt=1)  # claimed by another, who failed since
+        return "owner"
+
+    monkeypatch.setattr(services, "this_process", overtaken)
+
+    assert services.claim(operation.public_id) is None
+
+
 def test_completing_by_a_worker_that_lost_its_lease_rolls_its_act_back() -> None:
     late = claimed()
     Operation.objects.update(lease_until=timezone.now() - dt.timedelta(seconds=1))
