@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 from bonded.api import Node
-from bonded.errors import ConfigInvalid, QueryRefused
+from bonded.errors import ConfigInvalid, Problem
 from bonded.records import Verdict
 from bonded.results import Package, Result
 from bonded.terminal import WITHHELD, say, say_json, table
 
 MAX_SQL_BYTES = 1024 * 1024
+FETCH_SECONDS = 30.0
 
 
 def run_check(node: Node, arguments: argparse.Namespace) -> int:
@@ -93,8 +94,7 @@ def _show_package(package: Package, arguments: argparse.Namespace) -> None:
 
 def run_fetch(node: Node, arguments: argparse.Namespace) -> None:
     """What was released, and the proof of it."""
-    release_id = _release_of(node, arguments.release)
-    fetched = node.fetch(release_id)
+    fetched = _fetch(node, arguments.release)
     if arguments.receipt is not None:
         fetched.receipt.save(arguments.receipt)
     if isinstance(fetched, Package):
@@ -105,16 +105,14 @@ def run_fetch(node: Node, arguments: argparse.Namespace) -> None:
         say(f"receipt in {arguments.receipt} → bonded verify {arguments.receipt}")
 
 
-def _release_of(node: Node, given: str) -> str:
-    """The id of a release: `given` itself, or the answer of the query of that id."""
-    known = {query.id: query for query in node.queries()}
-    query = known.get(given)
-    if query is None:
-        return given
-    status = node.status(query.id)
-    if status.state == "refused":
-        raise QueryRefused(status.reasons)
-    return node.released(status, timeout_seconds=30.0).release_id
+def _fetch(node: Node, given: str) -> Result | Package:
+    """The release of that id, or what answers the query of that id."""
+    try:
+        return node.fetch(given)
+    except Problem as problem:
+        if problem.code != "not_found":
+            raise
+    return node.released(node.status(given), timeout_seconds=FETCH_SECONDS)
 
 
 def read_sql(given: str) -> str:

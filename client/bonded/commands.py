@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 
 from bonded.api import Node
 from bonded.records import QueryStatus, Rule
 from bonded.session import SUBSET
 from bonded.terminal import say, say_json, table
+
+NEWEST = 50  # queries that `bonded status` lists
 
 
 def run_search(node: Node, arguments: argparse.Namespace) -> None:
@@ -95,7 +98,8 @@ def run_status(node: Node, arguments: argparse.Namespace) -> None:
         status = node.status(arguments.query)
         say_json(status) if arguments.json else say(*_status_in_words(status))
         return
-    requests, grants, queries = node.requests(), node.grants(), list(node.queries())
+    requests, grants = node.requests(), node.grants()
+    queries = list(islice(node.queries(), NEWEST))
     if arguments.json:
         say_json({"requests": requests, "grants": grants, "queries": queries})
         return

@@ -508,6 +508,9 @@ def test_login_does_not_believe_another_log_key(
 
 def test_exit_codes(bonded: Run, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bonded("show", "nothing")[0] == 1
+    nobody = bonded("fetch", "00000000-0000-4000-8000-000000000000")
+    assert nobody[0] == 1
+    assert "not_found" in nobody[2]
     assert bonded("search", "--url", "http://elsewhere.example")[0] == 2
     monkeypatch.setattr("bonded.transport.ATTEMPTS", 1)
     assert bonded("search", "--url", "http://127.0.0.1:9")[0] == 4
