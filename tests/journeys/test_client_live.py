@@ -79,7 +79,7 @@ def until(transport: Transport, path: str, *states: str) -> dict[str, Any]:
         record = transport.get(path)
         if record["state"] in states:
             return record
-        assert record["state"] != "failed", record
+        assert record["state"] != "failed", record["error"]
         assert time.monotonic() < deadline, record
         time.sleep(0.2)
 
