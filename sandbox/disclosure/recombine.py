@@ -9,8 +9,9 @@ from decimal import Decimal
 from fractions import Fraction
 
 from sandbox.disclosure.cell import Cell, Ground, Number
+from sandbox.disclosure.overlap import condition_of, excludes
 from sandbox.plan import Aggregate, Plan
-from sandbox.terms import Literal, Ref, Term, refs_of
+from sandbox.terms import Literal, Predicate, Ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +70,43 @@ def _asks_for_nobody(plan: Plan, item: Aggregate, pieces: Sequence[Cell]) -> boo
     One small piece withholds the aggregate; so must an empty one, or `count(*)` beside
     `count(*) FILTER (...)` would tell whether anybody satisfies the condition.
     """
+    present = [cell.codes for cell in pieces if cell.units]
+    own = [code for code, piece in enumerate(item.pieces) if piece is not None]
     for number, term in enumerate(plan.hidden):
-        asked = {
-            code
-            for other in plan.aggregates
-            if other.hidden == number
-            for code, piece in enumerate(other.pieces)
-            if piece is not None
-        }
-        missing = asked - {cell.codes[number] for cell in pieces if cell.units}
-        if not missing:
-            continue
-        if item.hidden is None:
-            return True
-        if item.hidden == number:
-            if any(item.pieces[code] is not None for code in missing):
+        for code in _asked(plan, number):
+            there = [codes for codes in present if codes[number] == code]
+            if item.hidden is None:
+                if not there:
+                    return True
+            elif item.hidden == number:
+                if code in own and not there:
+                    return True
+            elif _misses_overlap(
+                [condition_of(plan.hidden[item.hidden], mine) for mine in own],
+                [{codes[item.hidden] for codes in there} & {mine} for mine in own],
+                condition_of(term, code),
+            ):
                 return True
-        elif not _are_bands(term, plan.hidden[item.hidden]):
-            return True
     return False
 
 
-def _are_bands(one: Term, other: Term) -> bool:
-    # Conditions on one and the same column: bands of it, as in a pivot.
-    return len(refs_of(one)) == 1 and refs_of(one) == refs_of(other)
+def _misses_overlap(
+    mine: Sequence[Predicate | None], there: Sequence[set[int]], other: Predicate | None
+) -> bool:
+    return any(
+        not found and not excludes(condition, other)
+        for condition, found in zip(mine, there, strict=True)
+    )
+
+
+def _asked(plan: Plan, hidden: int) -> set[int]:
+    return {
+        code
+        for aggregate in plan.aggregates
+        if aggregate.hidden == hidden
+        for code, piece in enumerate(aggregate.pieces)
+        if piece is not None
+    }
 
 
 def sets_of(
