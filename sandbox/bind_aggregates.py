@@ -31,6 +31,7 @@ from sandbox.terms import (
 Piece = Ref | Literal | None
 ONE = Literal(Decimal(1), Kind.INTEGER)
 MAX_PIECES = 40
+_ZERO_OR_ONE = frozenset({"INTEGER", "BIGINT", "TINYINT", "SMALLINT", "DOUBLE"})
 
 
 class AggregateBinder:
@@ -124,7 +125,7 @@ class AggregateBinder:
             return self._pieces(call, function, None, ref)
         if isinstance(argument, syntax.Case):
             return self._case(call, family, function, argument)
-        condition = _condition_in(argument)
+        condition = _condition_in(argument) or self._boolean_in(argument)
         if condition is not None:
             one = syntax.Constant("integer", "1")
             zero = syntax.Constant("integer", "0")
@@ -141,6 +142,13 @@ class AggregateBinder:
             "aggregates afterwards.",
         )
         return None
+
+    def _boolean_in(self, argument: syntax.Expression) -> syntax.Expression | None:
+        """Return the column in `failure::INT`, where it is a boolean."""
+        if not isinstance(argument, syntax.Cast) or argument.type not in _ZERO_OR_ONE:
+            return None
+        ref = self._terms.ref(argument.item)
+        return argument.item if ref is not None and ref.kind is Kind.BOOLEAN else None
 
     def _constant(
         self, call: syntax.Call, function: str, value: Literal
@@ -279,13 +287,7 @@ def _both(left: Predicate, right: Predicate) -> Predicate:
 
 def _condition_in(argument: syntax.Expression) -> syntax.Expression | None:
     """Return the condition in `(city = 'x')::INT`, or None: nothing else is a 0/1 value."""
-    if isinstance(argument, syntax.Cast) and argument.type in (
-        "INTEGER",
-        "BIGINT",
-        "TINYINT",
-        "SMALLINT",
-        "DOUBLE",
-    ):
+    if isinstance(argument, syntax.Cast) and argument.type in _ZERO_OR_ONE:
         inner = argument.item
         if isinstance(
             inner,
