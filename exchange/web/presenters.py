@@ -127,7 +127,9 @@ VERDICTS: Final = {
 DECISIONS: Final = {
     "approve": gettext_lazy("%(who)s approved the request."),
     "reject": gettext_lazy("%(who)s rejected the request."),
-    "automatic": gettext_lazy("The policy granted the request of %(who)s by itself."),
+    "automatic": gettext_lazy(
+        "The policy granted the request by itself; no reviewer was asked."
+    ),
     "withdrawn": gettext_lazy("%(who)s withdrew the request."),
     "overdue": gettext_lazy("The request ended undecided: its time was over."),
 }
@@ -355,10 +357,33 @@ DETAIL_LABELS: Final = {
     "decision": gettext_lazy("Decision"),
     "code": gettext_lazy("Code"),
     "ends_at": gettext_lazy("Ends"),
+    "bytes": gettext_lazy("Size in bytes"),
+    "size_bytes": gettext_lazy("Size in bytes"),
+    "consumer": gettext_lazy("Consumer"),
+    "grant": gettext_lazy("Grant"),
+    "query": gettext_lazy("Query"),
+    "partial": gettext_lazy("Partial"),
+    "columns": gettext_lazy("Columns"),
+    "kind": gettext_lazy("Kind"),
+    "verdict": gettext_lazy("Verdict"),
+    "attempt": gettext_lazy("Attempt"),
+    "files": gettext_lazy("Digests of the files"),
+    "tables": gettext_lazy("Tables and their versions"),
+    "offer": gettext_lazy("Offer"),
+    "number": gettext_lazy("Number"),
+    "duration_days": gettext_lazy("Duration in days"),
+    "format": gettext_lazy("Format"),
+    "name": gettext_lazy("Name"),
+    "table": gettext_lazy("Name in queries"),
+    "role": gettext_lazy("Role"),
+    "scopes": gettext_lazy("Scopes"),
+    "expires_at": gettext_lazy("Expires"),
 }
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
     if isinstance(value, list | tuple):
         return ", ".join(_text(item) for item in value)
     if isinstance(value, dict):
