@@ -30,27 +30,27 @@ _LOCKED = (
 
 
 def open_engine(
-    images: Mapping[str, Sequence[str]], limits: Limits
+    images: Mapping[str, Sequence[str]], limits: Limits, *, files: Sequence[str] = ()
 ) -> duckdb.DuckDBPyConnection:
     """Return a connection in which each table is a view over its Parquet files.
 
     Afterwards the engine opens no file but those of `images`, loads no extension, does not
-    spill, and none of this can be set back. A view is no boundary within a file: hand in
+    spill, and none of this can be set back. `files` may be read too, by whoever names them. A view is no boundary within a file: hand in
     images that hold only the columns a query may touch.
     """
     connection = duckdb.connect(":memory:")
     try:
         memory = int(limits.memory_bytes * _ENGINE_SHARE_OF_MEMORY)
-        paths = [path for files in images.values() for path in files]
+        paths = [path for shards in images.values() for path in shards]
         for setting in _LOCKED:
             connection.execute(f"SET {setting}")
         connection.execute(f"SET threads = {int(limits.threads)}")
         connection.execute(f"SET memory_limit = '{memory}B'")
-        connection.execute(f"SET allowed_paths = {_list(paths)}")
+        connection.execute(f"SET allowed_paths = {_list([*paths, *files])}")
         connection.execute("SET enable_external_access = false")
-        for table, files in images.items():
+        for table, shards in images.items():
             connection.execute(
-                f"CREATE VIEW {quote(table)} AS SELECT * FROM read_parquet({_list(files)})"
+                f"CREATE VIEW {quote(table)} AS SELECT * FROM read_parquet({_list(shards)})"
             )
         connection.execute("SET lock_configuration = true")
     except BaseException:

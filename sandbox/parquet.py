@@ -20,11 +20,6 @@ from sandbox.errors import KeyUnusable
 ROW_GROUP_ROWS = 122_880
 
 
-def aad_prefix(version_id: str, shard: int) -> bytes:
-    """Return the AAD prefix of a shard of a dataset version (protocol.EncryptedTable)."""
-    return f"{version_id}/{shard}".encode()
-
-
 class TableWriter:
     """Writes record batches of one schema to `target`; whole only after `close()`."""
 

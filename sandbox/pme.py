@@ -29,6 +29,11 @@ _MALFORMED = (ValueError, TypeError, AttributeError, LookupError, struct.error)
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
+def aad_prefix(version_id: str, shard: int) -> bytes:
+    """Return the AAD prefix of a shard of a dataset version (protocol.EncryptedTable)."""
+    return f"{version_id}/{shard}".encode()
+
+
 def unseal_image(
     source: memoryview, *, key: bytes, aad_prefix: bytes, columns: frozenset[str] | None
 ) -> int:

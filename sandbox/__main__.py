@@ -1,0 +1,80 @@
+"""`python -m sandbox --socket S --vault DIR`: the sandbox daemon, and its two children.
+
+The children's roles are started by the daemon only: `--role unsealer DOOR FORKS VAULT
+CACHE_BYTES` and `--role forkserver DOOR UNSEALER`, the numbers being inherited sockets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from sandbox import lockdown, syscalls
+from sandbox.errors import SandboxError
+
+
+def main(arguments: list[str]) -> int:
+    """Run the daemon or one of its children; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    parser.add_argument("--socket", type=Path, help="where clients connect")
+    parser.add_argument("--vault", type=Path, help="root of the stored files")
+    parser.add_argument("--workers", type=int, default=2, help="jobs at a time")
+    parser.add_argument(
+        "--cache-mb", type=int, default=2048, help="unsealed columns kept in memory"
+    )
+    parser.add_argument(
+        "--role", choices=["unsealer", "forkserver"], help=argparse.SUPPRESS
+    )
+    parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s sandbox %(message)s")
+    try:
+        if options.role is not None:
+            return _child(options.role, options.rest)
+        if options.socket is None or options.vault is None:
+            parser.error("--socket and --vault are required")
+        if options.workers < 1 or options.cache_mb < 1:
+            parser.error("--workers and --cache-mb are at least 1")
+        return _daemon(options)
+    except SandboxError as error:
+        logging.getLogger("bonded.sandbox").error("%s %s", error.message, error.hint)
+        return 1
+
+
+def _daemon(options: argparse.Namespace) -> int:
+    from sandbox import daemon
+
+    return daemon.run(
+        daemon.Configuration(
+            socket=options.socket.absolute(),
+            vault=options.vault.resolve(),
+            workers=options.workers,
+            cache_bytes=options.cache_mb * 1024**2,
+        )
+    )
+
+
+def _child(role: str, rest: list[str]) -> int:
+    """Be a child: end with the parent, ignore the terminal's Ctrl-C, keep no dump."""
+    lockdown.die_with_parent(int(os.environ.pop("BONDED_PARENT")))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    syscalls.forbid_dumps()
+    if role == "unsealer":
+        from sandbox import unsealer
+
+        door, forks, vault, cache_bytes = rest
+        unsealer.main(int(door), int(forks), vault, int(cache_bytes))
+        return 0
+    from sandbox import forkserver
+
+    door, images = rest
+    forkserver.main(int(door), int(images))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
