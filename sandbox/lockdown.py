@@ -21,6 +21,8 @@ from sandbox.syscalls import Namespace
 
 # What a process needs beyond the job's memory: stacks, allocator arenas, code.
 _ADDRESS_SLACK_BYTES = 768 * 1024**2
+# DuckDB reads its own control group's limits when it connects, and aborts if it may not.
+_READABLE = ("/proc/self/cgroup", "/sys/fs/cgroup")
 _NOBODY = 65534
 _MOST_FILES = 64
 _NAMESPACES = Namespace.USER | Namespace.NETWORK | Namespace.IPC | Namespace.UTS
@@ -56,7 +58,7 @@ def confine_files() -> None:
             "the kernel offers no Landlock, a required layer",
             hint="Use Linux 5.13 or later with Landlock among its security modules.",
         )
-    syscalls.landlock_restrict()
+    syscalls.landlock_restrict(tuple(path for path in _READABLE if Path(path).exists()))
 
 
 def confine_calls() -> None:

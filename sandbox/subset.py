@@ -1,7 +1,8 @@
-"""Job kind `subset`: licensed rows, filtered, capped and pseudonymised, as a sealed package.
+"""Job kind `execute`, for a subset rule: licensed labelled rows as a sealed package.
 
-Which rows a cap keeps is decided by a keyed hash of the row, so that the same grant gets
-the same rows again and nobody can steer the choice.
+Which rows leave is decided by the rule alone: its filter, its columns, its cap. Where the
+cap cuts, a keyed order chooses, the same for the same version and key, so that asking
+again does not show other rows.
 """
 
 from __future__ import annotations
@@ -10,78 +11,167 @@ import contextlib
 import hashlib
 import hmac
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from policies.codec import load_policy
 from policies.document import SubsetRule
-from sandbox.engine import literal, open_engine, quote
-from sandbox.errors import ProtocolError, QueryRejected
+from sandbox.engine import open_engine, quote
+from sandbox.errors import QueryRejected
 from sandbox.parquet import plain_writer
 from sandbox.protocol import StoredFile, SubsetJob, SubsetOutcome
 from sandbox.row_filter import compile_filter
 from sandbox.sealing import SealWriter
 
 _BATCH_ROWS = 50_000
-_PSEUDONYM_CHARACTERS = 24
+_PSEUDONYM_BYTES = 16
 
 
 def write_package(
     job: SubsetJob, images: Mapping[str, Sequence[str]], output: int
 ) -> SubsetOutcome:
-    """Write the rule's rows, sealed, to `output`; the content is plain Parquet.
+    """Write the rule's rows to `output`, sealed; nothing else of the table leaves.
 
-    Raises QueryRejected if the job asks for more than the rule gives.
+    Raises QueryRejected where the job asks for more than its rule gives: a column that the
+    rule does not name, more rows, or a feature that this node does not have.
     """
     rule = _rule_of(job)
     with contextlib.closing(open_engine(images, job.limits)) as connection:
-        statement = _statement(job, rule, connection)
-        reader = connection.sql(statement).to_arrow_reader(_BATCH_ROWS)
-        described = {name: kind for name, kind in job.schema.columns}
-        hidden = frozenset(rule.pseudonymise) & frozenset(job.columns)
-        schema = pa.schema(
-            pa.field(field.name, pa.string()) if field.name in hidden else field
-            for field in reader.schema
-        )
+        reader = _rows(job, rule, connection).to_arrow_reader(_BATCH_ROWS)
+        schema = _schema(reader.schema, rule)
         with os.fdopen(os.dup(output), "wb") as target:
-            seal = SealWriter(target, job.output_key, job.output)
-            writer = plain_writer(_Sink(seal), schema, metadata=job.metadata)
-            for batch in _pseudonymised(reader, schema, hidden, job.pseudonym_key):
-                writer.write(batch)
-            writer.close()
-            seal.close()
+            with SealWriter(target, job.output_key, job.output) as sealed:
+                writer = plain_writer(_Sink(sealed), schema, metadata=_metadata(job, rule))
+                for batch in reader:
+                    writer.write(_pseudonymised(batch, schema, rule, job.pseudonym_key))
+                writer.close()
+            package = StoredFile(job.output, sealed.sealed_sha256, sealed.sealed_size)
+    types = dict(job.schema.columns)
     return SubsetOutcome(
-        package=StoredFile(job.output, "", 0, writer.rows),  # measured by the door
-        content_sha256=seal.sha256,
-        content_bytes=seal.size,
+        package=package,
+        content_sha256=sealed.sha256,
+        content_bytes=sealed.size,
         rows=writer.rows,
         columns=tuple(
-            (name, "VARCHAR" if name in hidden else described[name]) for name in job.columns
+            (name, "VARCHAR" if name in rule.pseudonymise else types[name])
+            for name in job.columns
         ),
     )
 
 
+def _rule_of(job: SubsetJob) -> SubsetRule:
+    rules = load_policy(job.policy).subset_rules
+    if not 0 <= job.rule_index < len(rules):
+        raise QueryRejected("the job names a subset rule that its policy does not have")
+    rule = rules[job.rule_index]
+    beyond = [name for name in job.columns if name not in rule.columns]
+    if beyond or not job.columns:
+        raise QueryRejected(
+            "the job asks for columns that its subset rule does not give",
+            hint=f"The rule gives: {', '.join(rule.columns)}.",
+            code="column_not_offered",
+        )
+    if not 1 <= job.max_rows <= rule.max_rows:
+        raise QueryRejected(
+            f"the job asks for {job.max_rows} rows, its rule gives {rule.max_rows}",
+            code="cap_exceeded",
+        )
+    if rule.fingerprint:
+        # A promise to mark rows per recipient must not be broken in silence.
+        raise QueryRejected(
+            "the rule promises rows marked for each recipient, which this node cannot do yet",
+            hint="Ask the provider for a rule without `fingerprint`.",
+            code="fingerprint_unavailable",
+        )
+    if rule.pseudonymise and len(job.pseudonym_key) != 32:
+        raise QueryRejected("the job brings no key for its pseudonyms")
+    return rule
+
+
+def _rows(
+    job: SubsetJob, rule: SubsetRule, connection: duckdb.DuckDBPyConnection
+) -> duckdb.DuckDBPyRelation:
+    table = job.table.table
+    condition = "TRUE"
+    if rule.row_filter is not None:
+        condition = compile_filter(rule.row_filter, table, job.schema.columns, connection)
+    names = ", ".join(quote(name) for name in job.columns)
+    # The key is a value, never part of the text: SQL is shown and logged.
+    return connection.sql(
+        f"WITH fitting AS (SELECT {names}, row_number() OVER () AS bonded_row "
+        f"FROM {quote(table)} WHERE ({condition}) IS TRUE), "
+        "chosen AS (SELECT * FROM fitting "
+        "ORDER BY sha256($key || bonded_row::VARCHAR) LIMIT $most) "
+        f"SELECT {names} FROM chosen ORDER BY bonded_row",
+        params={"key": _order_key(job), "most": job.max_rows},
+    )
+
+
+def _order_key(job: SubsetJob) -> str:
+    material = job.pseudonym_key or job.table.version_id.encode()
+    return hmac.new(material, b"bonded subset order", hashlib.sha256).hexdigest()
+
+
+def _schema(schema: pa.Schema, rule: SubsetRule) -> pa.Schema:
+    return pa.schema(
+        [
+            pa.field(
+                field.name, pa.string() if field.name in rule.pseudonymise else field.type
+            )
+            for field in schema
+        ]
+    )
+
+
+def _pseudonymised(
+    batch: pa.RecordBatch, schema: pa.Schema, rule: SubsetRule, key: bytes
+) -> pa.RecordBatch:
+    arrays = [
+        _pseudonyms(column, key, field.name) if field.name in rule.pseudonymise else column
+        for column, field in zip(batch.columns, schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _pseudonyms(column: pa.Array, key: bytes, name: str) -> pa.Array:
+    # Bound to the column's name, so that equal values of two columns do not match.
+    known: dict[Any, str | None] = {None: None}
+    found = []
+    for value in column.to_pylist():
+        if value not in known:
+            message = f"{name}\x00{value}".encode()
+            digest = hmac.new(key, message, hashlib.sha256).digest()[:_PSEUDONYM_BYTES]
+            known[value] = digest.hex()
+        found.append(known[value])
+    return pa.array(found, pa.string())
+
+
+def _metadata(job: SubsetJob, rule: SubsetRule) -> list[tuple[str, str]]:
+    label = [("bonded.label", rule.label)] if rule.label is not None else []
+    return [*job.metadata, *label]
+
+
 class _Sink:
-    """What pyarrow writes to: the sealed file's writer as a file that cannot seek."""
+    """A sealed file as the Parquet writer wants to see it: it only appends."""
 
-    closed = False
+    def __init__(self, sealed: SealWriter) -> None:
+        self._sealed = sealed
+        self.closed = False
 
-    def __init__(self, seal: SealWriter) -> None:
-        self._seal = seal
-
-    def write(self, data: bytes) -> int:
-        return self._seal.write(data)
-
-    def flush(self) -> None:
-        """Nothing is held back here."""
+    def write(self, data: Any) -> int:
+        return self._sealed.write(bytes(data))
 
     def tell(self) -> int:
-        return self._seal.size
+        return self._sealed.size
+
+    def flush(self) -> None:
+        """The seal writes its chunks as they fill."""
 
     def close(self) -> None:
-        """The seal is closed by who opened it, and only when all went well."""
+        self.closed = True
 
     def readable(self) -> bool:
         return False
@@ -91,66 +181,3 @@ class _Sink:
 
     def seekable(self) -> bool:
         return False
-
-
-def _rule_of(job: SubsetJob) -> SubsetRule:
-    rules = load_policy(job.policy).subset_rules
-    if not 0 <= job.rule_index < len(rules):
-        raise QueryRejected("the job names a subset rule that its policy does not have")
-    rule = rules[job.rule_index]
-    # The job was made outside: the worker trusts the policy, and its own reading of it.
-    beyond = [name for name in job.columns if name not in rule.columns]
-    if beyond or not job.columns or len(set(job.columns)) != len(job.columns):
-        raise QueryRejected(
-            "the job asks for columns that the subset rule does not give",
-            hint="Ask for columns of the rule, each once.",
-        )
-    absent = set(job.columns) - {name for name, _ in job.schema.columns}
-    if absent:
-        raise QueryRejected("the subset rule names a column that the table does not have")
-    if rule.pseudonymise and len(job.pseudonym_key) < 32:
-        raise ProtocolError("a rule that pseudonymises needs a key of 32 bytes")
-    return rule
-
-
-def _statement(
-    job: SubsetJob, rule: SubsetRule, connection: duckdb.DuckDBPyConnection
-) -> str:
-    columns = ", ".join(quote(name) for name in job.columns)
-    condition = "TRUE"
-    if rule.row_filter:
-        condition = compile_filter(rule.row_filter, job.schema, connection)
-    table = quote(job.table.table)
-    cap = max(0, min(job.max_rows, rule.max_rows))
-    # A key of its own for the order, whose hash never leaves; ties are equal rows.
-    key = hashlib.sha256(b"bonded subset order" + job.pseudonym_key).hexdigest()
-    texts = ", ".join(f"coalesce(CAST({quote(n)} AS VARCHAR), '')" for n in job.columns)
-    order = f"sha256(concat_ws(chr(31), {literal(key)}, {texts}))"
-    return (
-        f"SELECT {columns} FROM (SELECT * FROM {table} WHERE {condition})"
-        f" ORDER BY {order} LIMIT {cap}"
-    )
-
-
-def _pseudonymised(
-    reader: pa.RecordBatchReader, schema: pa.Schema, hidden: frozenset[str], key: bytes
-) -> Iterator[pa.RecordBatch]:
-    """The batches with each value of the hidden columns replaced by its keyed pseudonym."""
-    for batch in reader:
-        arrays = [
-            pa.array(
-                [pseudonym(value, name, key) for value in column.to_pylist()], pa.string()
-            )
-            if name in hidden
-            else column
-            for name, column in zip(schema.names, batch.columns, strict=True)
-        ]
-        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def pseudonym(value: object, column: str, key: bytes) -> str | None:
-    """Return the pseudonym of a value: equal for equal values of a column, else unrelated."""
-    if value is None:
-        return None
-    text = f"{column}\x00{value}".encode()
-    return hmac.new(key, text, hashlib.sha256).hexdigest()[:_PSEUDONYM_CHARACTERS]

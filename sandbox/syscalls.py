@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import stat
 import struct
 from enum import IntFlag
 
@@ -123,7 +124,10 @@ def _landlock_ruleset(version: int) -> int:
 def _landlock_allow(ruleset: int, path: str) -> None:
     beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        rule = struct.pack("=Qi", FileAccess.READ_FILE | FileAccess.READ_DIR, beneath)
+        rights = FileAccess.READ_FILE
+        if stat.S_ISDIR(os.fstat(beneath).st_mode):
+            rights |= FileAccess.READ_DIR
+        rule = struct.pack("=Qi", rights, beneath)
         _syscall(_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, rule, 0)
     finally:
         os.close(beneath)
