@@ -52,7 +52,8 @@ def open_engine(
             connection.execute(
                 f"CREATE VIEW {quote(table)} AS SELECT * FROM read_parquet({_list(shards)})"
             )
-        connection.execute("SET lock_configuration = true")
+        # Fetched, because an unfinished result blocks `connection.sql`.
+        connection.execute("SET lock_configuration = true").fetchall()
     except BaseException:
         connection.close()
         raise

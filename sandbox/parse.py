@@ -65,16 +65,17 @@ def parse(
 
 def _serialise(sql: str, connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | None:
     try:
-        row = connection.execute(
+        # Fetched whole: a result that is not finished blocks `connection.sql`.
+        rows = connection.execute(
             "SELECT json_serialize_sql(?::VARCHAR, skip_default := false, "
             "skip_empty := false, skip_null := true)",
             [sql],
-        ).fetchone()
+        ).fetchall()
     except duckdb.Error:
         return None
-    if row is None or not isinstance(row[0], str):
+    if not rows or not isinstance(rows[0][0], str):
         return None
-    found = json.loads(row[0])
+    found = json.loads(rows[0][0])
     return found if isinstance(found, dict) else None
 
 
