@@ -21,6 +21,7 @@ from exchange.queries.selectors import queries_to_review
 from exchange.web.access import UserRequest, signed_in
 from exchange.web.decisions import DecisionForm
 from exchange.web.filters import kept
+from exchange.web.forms import sent
 from exchange.web.page import Problem, crumb, problem_of, problems_of, render_page
 from exchange.web.rules import (
     purpose_words,
@@ -109,7 +110,7 @@ def why_not_decide(request: UserRequest, access: AccessRequest) -> str:
 def detail(request: UserRequest, request_id: str) -> HttpResponse:
     """A request, the words given on it, and the form for who may give one."""
     access = selectors.request_visible_to(request.user, request_id)
-    form = DecisionForm(request.POST or None)
+    form = DecisionForm(sent(request))
     problems: list[Problem] = []
     if request.method == "POST":
         if form.is_valid():

@@ -17,7 +17,7 @@ from exchange.catalogue.selectors import dataset_visible_to, open_offer
 from exchange.errors import Conflict, ExchangeError
 from exchange.parties.models import Organisation
 from exchange.web.access import UserRequest, signed_in
-from exchange.web.forms import Form
+from exchange.web.forms import Form, sent
 from exchange.web.page import Problem, crumb, problem_of, problems_of, render_page
 from exchange.web.rules import purpose_choices, rule_cards, rules_of_kind
 from exchange.web.standing import standing_of
@@ -135,7 +135,7 @@ def ask(request: UserRequest, dataset_id: str, kind: str) -> HttpResponse:
             hint=_("The dataset's page says what its policy offers, and to whom."),
         )
     licence = rules[0].licence if isinstance(rules[0], SubsetRule) else offer.licence
-    form = AccessForm(request.POST or None, rules=rules, consumers=consumers)
+    form = AccessForm(sent(request), rules=rules, consumers=consumers)
     problems: list[Problem] = []
     if request.method == "POST":
         if form.is_valid():

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from policies.document import Aggregate, Column, Policy, Role
+
+_RESERVED_WORDS: Final = (
+    "all analyse analyze and any array as asc asymmetric both case cast check collate "
+    "column constraint create default deferrable desc describe distinct do else end "
+    "except false fetch for foreign from grant group having in initially intersect into "
+    "lambda lateral leading limit not null offset on only or order pivot pivot_longer "
+    "pivot_wider placing primary qualify references returning select show some summarize "
+    "symmetric table then to trailing true union unique unpivot using variadic when where "
+    "window with "
+)
+RESERVED: Final = frozenset(_RESERVED_WORDS.split())
 
 
 def example_query(policy: Policy, table_name: str) -> str:
@@ -10,7 +23,9 @@ def example_query(policy: Policy, table_name: str) -> str:
     table = policy.table(table_name)
     assert table is not None, "a grant's policy names its dataset's table"
     families = {name for rule in policy.aggregate_rules for name in rule.aggregates}
-    key = next((c for c in table.columns if _groups_as_it_stands(c)), None)
+    keys = [c for c in table.columns if _groups_as_it_stands(c)]
+    # A sensitive key would withhold the groups that are of one value: a poor first sight.
+    key = next((c for c in keys if not c.sensitive), keys[0] if keys else None)
     measure = next((c for c in table.columns if c.has(Role.MEASURE)), None)
     outputs = [f"  {_quoted(key.name)}," if key is not None else ""]
     outputs.append(
@@ -38,4 +53,5 @@ def _groups_as_it_stands(column: Column) -> bool:
 
 def _quoted(name: str) -> str:
     plain = name.isidentifier() and name.isascii() and name == name.lower()
+    plain = plain and name not in RESERVED
     return name if plain else '"' + name.replace('"', '""') + '"'

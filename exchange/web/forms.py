@@ -6,7 +6,13 @@ from typing import Any
 
 from django import forms
 from django.forms.renderers import DjangoTemplates
+from django.http import HttpRequest, QueryDict
 from django.template.loader import get_template
+
+
+def sent(request: HttpRequest) -> QueryDict | None:
+    """What a form was sent with; None when it was only asked for."""
+    return request.POST if request.method == "POST" else None
 
 
 class Renderer(DjangoTemplates):

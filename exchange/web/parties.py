@@ -20,7 +20,7 @@ from exchange.errors import ExchangeError, NotFound
 from exchange.parties.models import Scope
 from exchange.parties.services import issue_token, revoke_token
 from exchange.web.access import UserRequest, signed_in
-from exchange.web.forms import Form
+from exchange.web.forms import Form, sent
 from exchange.web.page import Problem, problem_of, problems_of, render_page
 
 
@@ -65,7 +65,7 @@ def _after_sign_in(request: HttpRequest) -> str:
 def sign_in(request: HttpRequest) -> HttpResponse:
     if request.user.is_authenticated:
         return redirect(_after_sign_in(request))
-    form = SignInForm(request, data=request.POST or None)
+    form = SignInForm(request, data=sent(request))
     if request.method == "POST" and form.is_valid():
         login(request, form.get_user())
         return redirect(_after_sign_in(request))
@@ -148,7 +148,7 @@ def scope_words(scope: Scope | str) -> str:
 @never_cache
 @signed_in
 def tokens(request: UserRequest) -> HttpResponse:
-    form = TokenForm(request.POST or None)
+    form = TokenForm(sent(request))
     problems: list[Problem] = []
     secret = issued = None
     if request.method == "POST":

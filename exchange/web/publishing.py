@@ -17,6 +17,7 @@ from exchange.catalogue.models import Dataset, DatasetVersion
 from exchange.errors import ExchangeError, Forbidden
 from exchange.parties.permissions import check_can_manage_datasets
 from exchange.web.access import Answer, UserRequest, signed_in
+from exchange.web.forms import sent
 from exchange.web.page import ERRORS, Problem, crumb, problem_of, problems_of, render_page
 from exchange.web.publishing_forms import (
     DatasetForm,
@@ -93,8 +94,8 @@ def _start(request: UserRequest) -> HttpResponse:
                 "Ask an administrator of your organisation for the role of data steward."
             ),
         )
-    about = DatasetForm(request.POST or None, organisations=where)
-    file = FileForm(request.POST or None, request.FILES or None)
+    about = DatasetForm(sent(request), organisations=where)
+    file = FileForm(sent(request), request.FILES if request.method == "POST" else None)
     problems: list[Problem] = []
     if request.method == "POST":
         ready = [about.is_valid(), file.is_valid()]
@@ -130,7 +131,7 @@ def _first_upload(request: UserRequest, dataset: Dataset, file: FileForm) -> Htt
 def _upload(request: UserRequest, dataset_id: str) -> HttpResponse:
     dataset = selectors.dataset_visible_to(request.user, dataset_id)
     check_can_manage_datasets(request.user, dataset.organisation)
-    file = FileForm(request.POST or None, request.FILES or None)
+    file = FileForm(sent(request), request.FILES if request.method == "POST" else None)
     problems: list[Problem] = []
     if request.method == "POST":
         if file.is_valid():

@@ -14,6 +14,7 @@ from exchange.catalogue.models import DatasetVersion
 from exchange.catalogue.states import VersionState
 from exchange.web.access import UserRequest, signed_in
 from exchange.web.drafts import starting_texts
+from exchange.web.forms import sent
 from exchange.web.page import ERRORS, Problem, problem_of, problems_of, render_fragment
 from exchange.web.publishing_forms import (
     PolicyForm,
@@ -50,7 +51,7 @@ def policy(request: UserRequest, version_id: str) -> HttpResponse:
         or (current.source if current is not None else None)
         or next(iter(texts.values()), "")
     )
-    form = PolicyForm(request.POST or None, initial={"text": text})
+    form = PolicyForm(sent(request), initial={"text": text})
     problems: list[Problem] = []
     if request.method == "POST" and form.is_valid():
         text = form.cleaned_data["text"]

@@ -13,6 +13,7 @@ from exchange.catalogue.models import DatasetVersion
 from exchange.catalogue.states import VersionState
 from exchange.parties.permissions import can_manage_datasets
 from exchange.web.access import UserRequest, signed_in
+from exchange.web.forms import sent
 from exchange.web.page import ERRORS, Problem, problem_of, problems_of, render_fragment
 from exchange.web.publishing_forms import (
     LicenceForm,
@@ -40,7 +41,7 @@ def columns(request: UserRequest, version_id: str) -> HttpResponse:
             request, version, 1, "publishing/reading.html", is_failed=has_failed(version)
         )
     form = RolesForm(
-        request.POST or None,
+        sent(request),
         columns=profiled,
         chosen=draft_of(request, version).get("roles"),
     )
@@ -102,7 +103,7 @@ def licence(request: UserRequest, version_id: str) -> HttpResponse:
     version = own_version(request, version_id)
     draft = draft_of(request, version)
     initial = draft.get("licence") or _terms_so_far(version)
-    form = LicenceForm(request.POST or None, initial=initial)
+    form = LicenceForm(sent(request), initial=initial)
     if request.method == "POST" and form.is_valid():
         keep_draft(request, version, licence=form.cleaned_data)
         return redirect("publishing:review", version.pk)

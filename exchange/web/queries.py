@@ -23,6 +23,7 @@ from exchange.web.access import UserRequest, signed_in
 from exchange.web.crumbs import grant_crumbs
 from exchange.web.decisions import DecisionForm
 from exchange.web.filters import kept
+from exchange.web.forms import sent
 from exchange.web.page import Problem, problem_of, problems_of, render_fragment, render_page
 from exchange.web.rules import purpose_words
 from exchange.web.standing import standing_of
@@ -95,7 +96,7 @@ def _why_not_review(request: UserRequest, query: Query) -> str:
 def detail(request: UserRequest, query_id: str) -> HttpResponse:
     """One query from submission to release; reviewers give their word here."""
     query = selectors.query_visible_to(request.user, query_id)
-    form = DecisionForm(request.POST or None)
+    form = DecisionForm(sent(request))
     problems: list[Problem] = []
     if request.method == "POST":
         if form.is_valid():

@@ -16,7 +16,7 @@ from exchange.agreements.selectors import grant_visible_to, rule_of
 from exchange.queries import services
 from exchange.web.access import UserRequest, signed_in
 from exchange.web.crumbs import grant_crumbs
-from exchange.web.forms import Form
+from exchange.web.forms import Form, sent
 from exchange.web.page import ERRORS, Problem, problem_of, problems_of, render_page
 from exchange.web.standing import standing_of
 from policies.document import SubsetRule
@@ -47,9 +47,7 @@ def subset(request: UserRequest, grant_id: str) -> HttpResponse:
     if not isinstance(rule, SubsetRule):
         return redirect("queries:write", grant.pk)
     granted = list(grant.columns or rule.columns)
-    form = SubsetForm(
-        request.POST or None, initial={"columns": granted, "key": uuid.uuid4().hex}
-    )
+    form = SubsetForm(sent(request), initial={"columns": granted, "key": uuid.uuid4().hex})
     field: Any = form.fields["columns"]
     field.choices = [
         (name, _("%(column)s (label)") % {"column": name} if name == rule.label else name)

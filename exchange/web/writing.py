@@ -20,7 +20,7 @@ from exchange.queries import selectors, services
 from exchange.web.access import UserRequest, signed_in
 from exchange.web.crumbs import grant_crumbs
 from exchange.web.examples import example_query
-from exchange.web.forms import EditorInput, Form
+from exchange.web.forms import EditorInput, Form, sent
 from exchange.web.page import (
     ERRORS,
     Problem,
@@ -64,7 +64,7 @@ def write(request: UserRequest, grant_id: str) -> HttpResponse:
     initial = {"sql": example_query(policy, table), "key": uuid.uuid4().hex}
     if again := request.GET.get("again"):
         initial["sql"] = selectors.query_visible_to(request.user, again).sql
-    form = QueryForm(request.POST or None, initial=initial)
+    form = QueryForm(sent(request), initial=initial)
     problems: list[Problem] = []
     if request.method == "POST":
         if form.is_valid():

@@ -557,3 +557,137 @@ def test_health_without_a_sandbox_says_what_is_down(
 
     assert "Nothing can be read or run" in page
     assert "Start the node." in page
+
+
+def test_review_is_refused_to_those_of_the_consumer_and_said_why(
+    house: House, as_user: SignedIn
+) -> None:
+    query = _submitted_for_review(house)
+    url = reverse("queries:detail", args=[query.pk])
+    colleague = member(house.consumer, Role.REVIEWER)
+
+    page = as_user(colleague).get(url).content.decode()
+    forced = as_user(colleague).post(url, {"decision": "approve"})
+    undecided = as_user(house.reviewer).post(url, {})
+    steward = as_user(house.steward).get(url).content.decode()
+
+    assert "nobody of Maker may review what it asked" in page
+    assert forced.status_code in {403, 422}
+    assert "Choose approve or reject" in undecided.content.decode()
+    assert "Reviewers of Mill look at this query." in steward
+
+
+def test_ask_twice_says_that_one_is_open(house: House, as_user: SignedIn) -> None:
+    access = _waiting(house)
+    url = reverse("agreements:ask", args=[access.offer.dataset_id, "subset"])
+
+    response = as_user(house.builder).post(url, _ask(house, columns=["type"]))
+
+    assert response.status_code == 422
+    assert "request_already_open" in response.content.decode()
+
+
+def test_ask_for_what_is_no_longer_on_offer_leads_on(
+    house: House, as_user: SignedIn
+) -> None:
+    dataset = walk.registered(house)
+
+    page = as_user(house.steward).get(
+        reverse("agreements:ask", args=[dataset.pk, "aggregate"])
+    )
+
+    assert "offer_closed" in page.content.decode()
+
+
+def test_query_under_a_revoked_grant_is_refused_in_place(
+    house: House, as_user: SignedIn
+) -> None:
+    from exchange.agreements.services import revoke_grant
+
+    grant = walk.granted(house, kind="subset")
+    revoke_grant(grant=grant, note="over", by=house.reviewer)
+    client = as_user(house.builder)
+
+    subset = client.post(
+        reverse("queries:subset", args=[grant.pk]), {"columns": ["type"], "accept": "on"}
+    )
+
+    assert subset.status_code == 422
+    assert "grant_revoked" in subset.content.decode()
+
+
+def test_change_and_run_again_begins_with_the_query(
+    released: Query, house: House, as_user: SignedIn
+) -> None:
+    url = reverse("queries:write", args=[released.grant_id])
+
+    page = as_user(house.builder).get(url, {"again": str(released.pk)}).content.decode()
+
+    assert "count(*) FROM runs GROUP BY type" in page
+
+
+def test_audit_filters_by_organisation_and_days(
+    released: Query, house: House, regulator: Any, as_user: SignedIn
+) -> None:
+    client = as_user(regulator)
+    url = reverse("audit:list")
+
+    mill = client.get(url, {"organisation": "mill", "subject": "grant"}).content.decode()
+    past = client.get(url, {"until": "2020-01-01"}).content.decode()
+    since = client.get(url, {"since": "2020-01-01", "subject": "grant"}).content.decode()
+
+    assert "The grant was issued" in mill
+    assert "No record matches" in past
+    assert "The grant was issued" in since
+
+
+def test_event_of_others_looks_absent(released: Query, as_user: SignedIn) -> None:
+    outsider = member(OrganisationFactory(slug="third"), Role.ADMIN)
+    event = AuditEvent.objects.get(type="release:held")
+
+    response = as_user(outsider).get(reverse("audit:event", args=[event.event_id]))
+
+    assert response.status_code == 404
+
+
+def test_event_receipt_before_a_checkpoint_says_to_wait(
+    house: House, regulator: Any, as_user: SignedIn
+) -> None:
+    event = AuditEvent.objects.order_by("-seq").first()
+    assert event is not None
+
+    response = as_user(regulator).get(reverse("audit:event_receipt", args=[event.event_id]))
+
+    assert response.status_code == 404
+    assert "receipt_pending" in response.content.decode()
+
+
+def test_operations_are_filtered_and_foreign_ones_absent(
+    released: Query, house: House, as_user: SignedIn
+) -> None:
+    from exchange.operations.models import Operation
+
+    operation = Operation.objects.first()
+    assert operation is not None
+    operator = member(OrganisationFactory(kind=Kind.OPERATOR), Role.ADMIN)
+    outsider = member(OrganisationFactory(slug="third"), Role.ADMIN)
+    restart = reverse("operations:restart", args=[operation.public_id])
+
+    all_of_them = as_user(operator).get(reverse("operations:list")).content.decode()
+    failed = as_user(operator).get(reverse("operations:list"), {"state": "failed"})
+
+    assert "Read and profile an upload" in all_of_them
+    assert "No operation is in this state" in failed.content.decode()
+    assert as_user(outsider).post(restart).status_code == 404
+
+
+def test_package_of_rows_is_not_shown_as_a_table(house: House, as_user: SignedIn) -> None:
+    grant = walk.granted(house, kind="subset")
+    query = walk.answered(house, grant, columns=["type"])
+    seal_all()
+    open_covered()
+
+    response = as_user(house.builder).post(reverse("queries:show", args=[query.release.pk]))
+
+    assert response.url == reverse("queries:detail", args=[query.pk])
+    assert not AuditEvent.objects.filter(type="release:downloaded").exists()

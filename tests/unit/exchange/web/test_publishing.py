@@ -371,3 +371,43 @@ def test_dataset_page_tells_the_provider_of_grants_given(
 
     assert "Grants on this dataset" in page
     assert "You hold a grant" not in page
+
+
+def test_mine_lists_every_version_with_its_next_step(client: Client, house: House) -> None:
+    _profiled(house)
+    walk.registered(house, title="Empty so far", table_name="empty")
+
+    page = client.get(reverse("catalogue:mine")).content.decode()
+
+    assert "Draft" in page
+    assert "Upload a file" in page
+
+
+def test_mine_of_nothing_begins_at_publishing(client: Client) -> None:
+    assert START in client.get(reverse("catalogue:mine")).content.decode()
+
+
+def test_policy_page_of_a_dataset_without_one_leads_back(
+    client: Client, house: House
+) -> None:
+    dataset = walk.registered(house)
+
+    response = client.get(reverse("catalogue:policy", args=[dataset.pk]))
+
+    assert response.url == reverse("catalogue:detail", args=[dataset.pk])
+
+
+def test_start_with_a_name_that_is_taken_says_so(client: Client, house: House) -> None:
+    walk.registered(house)
+
+    response = client.post(START, _form(house))
+
+    assert response.status_code == 422
+    assert "dataset_name_taken" in response.content.decode()
+
+
+def test_review_without_terms_goes_back_for_them(client: Client, house: House) -> None:
+    version = _profiled(house)
+    review = reverse("publishing:review", args=[version.pk])
+
+    assert client.get(review).url == reverse("publishing:policy", args=[version.pk])
