@@ -9,6 +9,7 @@ import io
 import random
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,11 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
         yield node
 
 
-def provider(live: LiveNode) -> Transport:
-    return Transport(Config(live.url, live.tokens["steward"]))
+@contextmanager
+def provider(live: LiveNode) -> Iterator[Transport]:
+    transport = Transport(Config(live.url, live.tokens["steward"]))
+    yield transport
+    transport.close()
 
 
 def until(transport: Transport, path: str, *states: str) -> dict[str, Any]:
@@ -115,13 +119,15 @@ def test_walk_over_a_real_node(
 ) -> None:
     frame = milling()
     try:
-        publish(provider(live), frame, tmp_path)
+        with provider(live) as transport:
+            publish(transport, frame, tmp_path)
+            bad_uploads_say_where(transport)
+            same_file_is_refused(transport, tmp_path)
         with Node.connect(live.url, live.tokens["builder"]) as node:
             aggregate_equals_pandas(node, frame)
             select_star_is_refused(node)
             rows_reach_pandas(node, frame, tmp_path)
         command_line_verifies(live, tmp_path, monkeypatch)
-        bad_uploads_say_where(live)
     except Exception:
         capsys.readouterr()
         print(logs(live.home))  # noqa: T201 - shown where the walk fails
@@ -218,8 +224,7 @@ def command_line_verifies(
     assert cli.main(["verify", str(receipt), "--log", str(log)]) == 1
 
 
-def bad_uploads_say_where(live: LiveNode) -> None:
-    transport = provider(live)
+def bad_uploads_say_where(transport: Transport) -> None:
     dataset = transport.post("datasets", {"title": "Bad uploads"})["id"]
     lines = [f"{n},{n % 7}" for n in range(20_000)]
     lines[12_345] = "12345,not a number,too many"
@@ -238,10 +243,17 @@ def bad_uploads_say_where(live: LiveNode) -> None:
         assert failed["error"]["code"] == code, failed["error"]
         if code == "upload_bad_row":
             assert failed["error"]["line"] == 12_347
-    with pytest.raises(Problem) as twice:
+
+
+def same_file_is_refused(transport: Transport, folder: Path) -> None:
+    (dataset,) = transport.pages("datasets", query={"name": "milling-runs"})
+    with (
+        (folder / "milling.parquet").open("rb") as file,
+        pytest.raises(Problem) as twice,
+    ):
         transport.upload(
-            f"datasets/{dataset}/uploads",
-            io.BytesIO(b"PAR1" + b"\0" * 400),
+            f"datasets/{dataset['id']}/uploads",
+            file,
             content_type="application/octet-stream",
             query={"filename": "again.parquet"},
         )
