@@ -7,8 +7,8 @@ deadlines from the clock, ends from the kernel (a pidfd per worker).
 from __future__ import annotations
 
 import codecs
-import contextlib
 import gc
+import importlib
 import os
 import selectors
 import signal
@@ -24,6 +24,18 @@ from sandbox.control import Cancel, Ending, Exit, HealthReport, Start
 from sandbox.errors import ProtocolError
 
 _MOST_REMEMBERED = 1000
+# Modules that libraries, or our own dispatch, import only when they are first needed.
+_LOADED_LATE = (
+    "sandbox.analyse",
+    "sandbox.execute",
+    "pyarrow.compute",
+    "pyarrow.pandas_compat",
+    "pyarrow.vendored.version",
+    "_strptime",
+    "concurrent.futures.thread",
+    "uuid",
+    "zoneinfo",
+)
 _CHANNEL = "channel"
 
 
@@ -168,8 +180,8 @@ def _sort_descriptors(
 
 def prepare() -> None:
     """Load whatever a worker may need: it can open no module file any more."""
-    with contextlib.suppress(ImportError):
-        from sandbox import analyse, execute  # noqa: F401
+    for name in _LOADED_LATE:
+        importlib.import_module(name)
     for encoding in ("utf-8-sig", "utf-16", "gb18030", "latin-1", "ascii", "idna"):
         codecs.lookup(encoding)
     # Whatever was loaded lives as long as this process: workers' collections skip it, and

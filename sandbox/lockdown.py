@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sys
 from collections.abc import Sequence
+from importlib.machinery import BuiltinImporter, FrozenImporter
 from pathlib import Path
 
 from sandbox import syscalls
@@ -49,6 +51,15 @@ def confine_worker(limits: Limits, *, parent: int, keep: Sequence[int]) -> None:
     confine_files()
     syscalls.drop_capabilities()
     confine_calls()
+    forget_module_paths()
+
+
+def forget_module_paths() -> None:
+    """Have modules that are not loaded be absent, rather than there and unreadable.
+
+    Arrow and the engine look for pandas in passing, and do without where there is none.
+    """
+    sys.meta_path[:] = [BuiltinImporter, FrozenImporter]
 
 
 def confine_files() -> None:
