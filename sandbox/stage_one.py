@@ -100,9 +100,10 @@ def base_sql(plan: Plan, policy: Policy, unit: Unit) -> str:
     ]
     columns += [f"{text} AS x{j}" for j, text in enumerate(contrast_sql(plan.where))]
     for j, ref in enumerate(plan.measured):
-        taken = (
-            exact_sql(ref, policy) if ref in plan.summed else f"{term_sql(ref)} IS NOT NULL"
-        )
+        exact = exact_sql(ref, policy)
+        # What a sum leaves out (NaN, infinity) is no value for a count either, or the two
+        # counts of one column would tell how many such values there are.
+        taken = exact if ref in plan.summed else f"{_present_sql(ref, exact)} IS NOT NULL"
         columns.append(f"{taken} AS m{j}")
     conditions = (
         [] if outside or plan.where == Always(value=True) else [predicate_sql(plan.where)]
@@ -189,6 +190,10 @@ def exact_sql(ref: Ref, policy: Policy) -> str:
         f"CASE WHEN isfinite({text}) AND abs({text}) < {DOUBLE_LIMIT} "
         f"THEN CAST({text} AS DECIMAL(38,{scale_of(ref, policy)})) END"
     )
+
+
+def _present_sql(ref: Ref, exact: str) -> str:
+    return f"({exact})" if ref.kind is Kind.DOUBLE else term_sql(ref)
 
 
 def scale_of(ref: Ref, policy: Policy) -> int:
