@@ -49,16 +49,18 @@ def needs_of(job: ExecuteJob | PartitionJob | SubsetJob) -> dict[str, Need]:
     if isinstance(job, SubsetJob):
         return {job.table.table: _subset_need(job, policy)}
     schemas = {schema.table: schema for schema in job.schemas}
+    # Earlier releases too: the answer is compared with theirs, over their columns.
+    text = "\n".join((job.sql, *job.history))
     needs = {}
     for stored in job.tables:
         table, schema = policy.table(stored.table), schemas.get(stored.table)
         if table is None or schema is None:
             raise QueryRejected("a table of the job is not in its policy and schemas")
-        needs[stored.table] = _execute_need(job.sql, table, schema)
+        needs[stored.table] = _execute_need(text, table, schema)
     return needs
 
 
-def _execute_need(sql: str, table: Table, schema: TableSchema) -> Need:
+def _execute_need(text: str, table: Table, schema: TableSchema) -> Need:
     names = [name for name, _ in schema.columns]
     if not table.is_protected:
         return Need(frozenset(names), None)
@@ -70,7 +72,7 @@ def _execute_need(sql: str, table: Table, schema: TableSchema) -> Need:
         name
         for name in allowed
         if _is_unit_key(table, name)
-        or _may_mention(sql, name)
+        or _may_mention(text, name)
         or _may_mention(expressions, name)
     )
     return Need(needed, allowed)

@@ -125,6 +125,7 @@ def test_walk_over_a_real_node(
             same_file_is_refused(transport, tmp_path)
         with Node.connect(live.url, live.tokens["builder"]) as node:
             aggregate_equals_pandas(node, frame)
+            later_query_is_compared_with_the_first(node, frame)
             select_star_is_refused(node)
             rows_reach_pandas(node, frame, tmp_path)
         command_line_verifies(live, tmp_path, monkeypatch)
@@ -165,6 +166,22 @@ def aggregate_equals_pandas(node: Node, frame: pd.DataFrame) -> None:
     verified = result.receipt.verify()
     assert verified.result_checked
     assert verified.entry.type == "release:held"
+
+
+def later_query_is_compared_with_the_first(node: Node, frame: pd.DataFrame) -> None:
+    """Its columns are others, and those of the first are needed to compare the two."""
+    sql = "SELECT failure, sum(torque) AS s, count(*) AS n FROM milling GROUP BY failure"
+
+    result = node.dataset("milling-runs").query(sql)
+
+    shown = result.to_pandas().set_index("failure")
+    plain = frame.groupby("failure").agg(s=("torque", "sum"), n=("torque", "size"))
+    released = shown[shown["n"].notna()]
+    assert len(released) >= 1, shown
+    for kind, row in released.iterrows():
+        assert row["n"] == plain.loc[kind, "n"]
+        assert row["s"] == pytest.approx(plain.loc[kind, "s"], abs=0.01)
+    assert result.receipt.verify().result_checked
 
 
 def select_star_is_refused(node: Node) -> None:
