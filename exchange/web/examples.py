@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from policies.document import Aggregate, Column, Policy, Role
@@ -18,15 +19,20 @@ _RESERVED_WORDS: Final = (
 RESERVED: Final = frozenset(_RESERVED_WORDS.split())
 
 
-def example_query(policy: Policy, table_name: str) -> str:
-    """Count by the first dimension, with an average where the policy admits one."""
+def example_query(policy: Policy, table_name: str, order: Sequence[str] = ()) -> str:
+    """Count by the first dimension, with an average where the policy admits one.
+
+    `order` has the columns as the file has them: a stored policy names them by alphabet.
+    """
     table = policy.table(table_name)
     assert table is not None, "a grant's policy names its dataset's table"
+    place = {name: at for at, name in enumerate(order)}
+    columns = sorted(table.columns, key=lambda c: place.get(c.name, len(place)))
     families = {name for rule in policy.aggregate_rules for name in rule.aggregates}
-    keys = [c for c in table.columns if _groups_as_it_stands(c)]
+    keys = [c for c in columns if _groups_as_it_stands(c)]
     # A sensitive key would withhold the groups that are of one value: a poor first sight.
     key = next((c for c in keys if not c.sensitive), keys[0] if keys else None)
-    measure = next((c for c in table.columns if c.has(Role.MEASURE)), None)
+    measure = next((c for c in columns if c.has(Role.MEASURE)), None)
     outputs = [f"  {_quoted(key.name)}," if key is not None else ""]
     outputs.append(
         "  count(*) AS n" if Aggregate.COUNT in families or measure is None else ""

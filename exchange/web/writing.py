@@ -61,7 +61,10 @@ def write(request: UserRequest, grant_id: str) -> HttpResponse:
     columns = columns_for(request.user, grant.version, grant.policy_version)
     policy = grant.policy_version.policy
     table = grant.version.dataset.table_name
-    initial = {"sql": example_query(policy, table), "key": uuid.uuid4().hex}
+    initial = {
+        "sql": example_query(policy, table, [column.name for column in columns]),
+        "key": uuid.uuid4().hex,
+    }
     if again := request.GET.get("again"):
         initial["sql"] = selectors.query_visible_to(request.user, again).sql
     form = QueryForm(sent(request), initial=initial)

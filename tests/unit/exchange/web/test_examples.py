@@ -73,3 +73,13 @@ def test_example_of_each_starting_policy_is_allowed(columns: tuple[Profiled, ...
 
     reviewed = {Template.REVIEWED_STATISTICS: Verdict.REVIEW}
     assert verdicts == {name: reviewed.get(name, Verdict.ALLOW) for name in texts}
+
+
+def test_example_takes_the_columns_in_the_order_of_the_file() -> None:
+    policy = load_policy(
+        walk.policy_text().replace("torque:", "speed: {role: dimension}\n      torque:")
+    )
+
+    query = example_query(policy, "runs", ["speed", "type"])
+
+    assert "GROUP BY speed" in query
