@@ -15,9 +15,9 @@ from exchange.parties.services import grant_membership, register_user
 
 class Command(BaseCommand):
     help = (
-        "Give a person an account and a role in an organisation. The password is asked for, "
-        "or read from standard input where that is no terminal; a person who has an account "
-        "gets the role only."
+        "Give a person an account and a role in an organisation. The password is asked "
+        "for, or read from standard input where that is no terminal; a person who has an "
+        "account gets the role only."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
