@@ -250,6 +250,14 @@ def test_daily_cap_is_one_for_all_the_consumers_grants_on_the_dataset(house: Hou
     assert second.state == "refused"
 
 
+def test_daily_cap_is_not_used_up_by_repeats(house: House) -> None:
+    grant = granted(house, cap=2)
+    answered(house, grant)
+    answered(house, grant)
+
+    assert answered(house, grant, sql=BY_FAILURE).state == "held"
+
+
 def test_daily_cap_is_free_again_after_a_day(house: House) -> None:
     grant = granted(house, cap=1)
     answered(house, grant)

@@ -1,0 +1,191 @@
+"""The whole walk of a dataset through the real sandbox daemon, by the services."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from exchange.audit.services import seal_all
+from exchange.audit.signing import verifier_key
+from exchange.catalogue import sandbox
+from exchange.catalogue.services import partition_version
+from exchange.queries import releases, selectors
+from exchange.queries.models import Query, Release
+from exchange.queries.services import dry_run
+from ledger.errors import LedgerError
+from ledger.receipt import verify_receipt
+from sandbox.errors import SandboxUnavailable
+from sandbox.launcher import Daemon
+from tests.factories.walk import (
+    House,
+    answered,
+    granted,
+    make_house,
+    perform_all,
+    profiled,
+    registered,
+    with_policy,
+)
+
+pytestmark = [pytest.mark.django_db, pytest.mark.sandboxed]
+PATIENCE_SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, Path]]:
+    home = tmp_path_factory.mktemp("sandbox")
+    vault, socket = home / "vault", home / "sandbox.sock"
+    vault.mkdir(mode=0o700)
+    command = [sys.executable, "-m", "sandbox", "--socket", str(socket)]
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--vault", str(vault), "--workers", "1"], stdout=log, stderr=log
+        )
+    daemon, until = Daemon(socket), time.monotonic() + PATIENCE_SECONDS
+    try:
+        while True:
+            try:
+                daemon.health()
+                break
+            except SandboxUnavailable:
+                assert process.poll() is None, (home / "log").read_text()
+                assert time.monotonic() < until, (home / "log").read_text()
+                time.sleep(0.2)
+        yield daemon, vault
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+@pytest.fixture
+def house(
+    db: None, node: tuple[Daemon, Path], settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> House:
+    daemon, vault = node
+    settings.VAULT_DIR = vault
+    monkeypatch.setattr(sandbox, "daemon", lambda: daemon)
+    return make_house()
+
+
+def test_walk_from_upload_to_a_verified_download(house: House) -> None:
+    """What is downloaded is what the rows say, and the receipt proves it and nothing else."""
+    grant = granted(house)
+
+    query = answered(house, grant)
+
+    assert query.state == "held", (query.error_code, query.error_message, query.reasons)
+    release = opened(query)
+    content = b"".join(releases.release_content(release=release, by=house.builder))
+    cells = {row[0]: row[1] for row in json.loads(content)["rows"]}
+    expected = Counter("H" if n < 3 else "LM"[n % 2] for n in range(200))
+    assert cells["L"] == expected["L"]
+    assert cells["M"] == expected["M"]
+    assert cells.get("H") is None
+    receipt = selectors.receipt_of(release)
+    assert receipt is not None
+    assert verify_receipt(receipt, verifier_key(), content).result_checked
+    with pytest.raises(LedgerError):
+        verify_receipt(receipt, verifier_key(), content.replace(b"200", b"201") + b" ")
+
+
+def test_walk_repeats_the_answer_and_runs_a_second_question(house: House) -> None:
+    grant = granted(house)
+    first = answered(house, grant)
+
+    repeat = answered(house, grant)
+    other = answered(
+        house, grant, sql="SELECT type, avg(torque) AS mean FROM runs GROUP BY type"
+    )
+
+    assert repeat.same_as == first
+    assert other.state == "held", (other.error_code, other.error_message, other.reasons)
+    assert Release.objects.count() == 2
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["SELECT * FROM runs", "SELEC 1", "SELECT 1; SELECT 2", "SELECT id FROM runs LIMIT 1"],
+)
+def test_walk_refuses_as_a_value_with_a_way_forward(sql: str, house: House) -> None:
+    grant = granted(house)
+
+    query = answered(house, grant, sql=sql)
+
+    assert query.state == "refused", (query.error_code, query.error_message)
+    assert all(reason["code"] and reason["message"] for reason in query.reasons)
+    assert dry_run(grant=grant, sql=sql, by=house.builder).verdict == "refuse"
+    assert not Release.objects.exists()
+
+
+def test_walk_of_a_subset_ends_in_parquet_under_its_licence(house: House) -> None:
+    grant = granted(house, kind="subset")
+
+    query = answered(house, grant, columns=["type", "failure"])
+
+    assert query.state == "held", (query.error_code, query.error_message, query.reasons)
+    content = releases.release_content(release=opened(query), by=house.builder)
+    table = pq.read_table(io.BytesIO(b"".join(content)))
+    assert table.column_names == ["type", "failure"]
+    assert table.num_rows == 50
+    assert table.schema.metadata[b"bonded.licence"] == b"CDLA-Permissive-2.0"
+
+
+def test_walk_stops_at_a_bad_row_and_says_where(house: House) -> None:
+    text = "id,type,torque,failure\n" + "1,L,5,0\n" * 50 + "2,L\n"
+
+    version = profiled(house, registered(house), text)
+
+    assert version.state == "failed"
+    assert version.error_code.startswith("upload_")
+    assert version.error_line == 52
+    assert not version.columns.exists()
+
+
+def test_walk_notices_a_shard_that_was_altered(
+    house: House, node: tuple[Daemon, Path]
+) -> None:
+    grant = granted(house)
+    (shard,) = grant.version.files.all()
+    path = node[1] / shard.name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(bytes(data))
+
+    query = answered(house, grant)
+
+    assert (query.state, query.error_code) == ("failed", "distribution_corrupt")
+    assert not Release.objects.exists()
+
+
+def test_walk_partitions_by_unit_and_keeps_no_upload(
+    house: House, node: tuple[Daemon, Path]
+) -> None:
+    dataset = registered(house)
+    version = profiled(house, dataset)
+    policy = with_policy(house, dataset)
+
+    partition_version(version=version, policy_version=policy, by=house.steward)
+    perform_all()
+
+    version.refresh_from_db()
+    assert (version.state, version.unit_count) == ("ready", 200), version.error_message
+    left = [p.name for p in (node[1] / "versions" / str(version.pk)).iterdir()]
+    assert all(name.startswith("shard-") for name in left)
+
+
+def opened(query: Query) -> Release:
+    seal_all()
+    releases.open_covered()
+    return Release.objects.get(query=query)
