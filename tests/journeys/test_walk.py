@@ -79,7 +79,7 @@ def house(
 
 
 def test_walk_from_upload_to_a_verified_download(house: House) -> None:
-    """What is downloaded is what the rows say, and the receipt proves it and nothing else."""
+    """What is downloaded is what the rows say; the receipt proves it and nothing else."""
     grant = granted(house)
 
     query = answered(house, grant)
