@@ -89,6 +89,10 @@ class Node(Session):
         """The submitted queries and subsets that this reader may see, newest first."""
         return (parse_query(record) for record in self.transport.pages("queries"))
 
+    def cancel(self, query_id: str) -> QueryStatus:
+        """A query under way is ended at the node, its job killed."""
+        return parse_query(self.transport.post(f"queries/{query_id}/cancel"))
+
     def events(self, *, limit: int = 50, **filters: str | None) -> list[Json]:
         """The newest audit events that this reader may see and all filters let through."""
         return list(islice(self.transport.pages("audit/events", query=filters), limit))

@@ -67,6 +67,9 @@ def add_commands(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     )
     status.add_argument("query", nargs="?", metavar="QUERY", help="id of one query")
 
+    cancel = add("cancel", commands.run_cancel, "end a query that is under way")
+    cancel.add_argument("query", metavar="QUERY", help="its id")
+
     audit = add(
         "audit", commands.run_audit, "audit events, or the whole log for `verify --log`"
     )

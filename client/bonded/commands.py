@@ -1,4 +1,4 @@
-"""The commands that look around and ask: search, show, request, status, audit."""
+"""The commands that look around and ask: search, show, request, status, cancel, audit."""
 
 from __future__ import annotations
 
@@ -137,6 +137,12 @@ def _status_in_words(status: QueryStatus) -> list[str]:
         lines.append(f"  release {status.release} ({status.release_state})")
         lines.append(f"    → bonded fetch {status.release}")
     return lines
+
+
+def run_cancel(node: Node, arguments: argparse.Namespace) -> None:
+    """A query under way is ended."""
+    status = node.cancel(arguments.query)
+    say_json(status) if arguments.json else say(*_status_in_words(status))
 
 
 def run_audit(node: Node, arguments: argparse.Namespace) -> None:

@@ -179,6 +179,7 @@ class Queries(Resource):
         "create": Scope.QUERIES_WRITE,
         "create_subset": Scope.QUERIES_WRITE,
         "retry": Scope.QUERIES_WRITE,
+        "cancel": Scope.QUERIES_WRITE,
         "review": Scope.REQUESTS_DECIDE,
     }
 
@@ -267,6 +268,14 @@ class Queries(Resource):
         """A failed query is being worked on again."""
         query = selectors.query_visible_to(self.reader, pk)
         return self._under_way(services.retry_query(query=query, by=self.reader))
+
+    @extend_schema(request=None, responses=QueryShown)
+    @idempotent
+    def cancel(self, request: Request, pk: str) -> Response:
+        """A query under way is ended, and its job in the sandbox killed."""
+        query = selectors.query_visible_to(self.reader, pk)
+        query = services.cancel_query(query=query, by=self.reader)
+        return Response(self.shown(query, QueryShown))
 
     @extend_schema(request=NewReview, responses=QueryShown)
     @idempotent

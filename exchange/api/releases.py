@@ -16,6 +16,7 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from exchange.api.idempotency import idempotent
 from exchange.api.ranges import content_response, head_of, not_modified, wanted_range
 from exchange.api.resource import Resource
 from exchange.errors import Conflict, NotFound
@@ -108,6 +109,7 @@ class Releases(Resource):
         "retrieve": Scope.CATALOGUE_READ,
         "content": Scope.RELEASES_READ,
         "receipt": Scope.CATALOGUE_READ,
+        "shred": Scope.QUERIES_WRITE,
     }
 
     def get_queryset(self) -> QuerySet[Release]:
@@ -190,6 +192,14 @@ class Releases(Resource):
                 "Cache-Control": "private, no-cache",
             },
         )
+
+    @extend_schema(request=None, responses=ReleaseShown)
+    @idempotent
+    def shred(self, request: Request, pk: str) -> Response:
+        """The bytes are gone for good before their time; record and digest stay."""
+        release = selectors.release_visible_to(self.reader, pk)
+        release = releases.shred_release(release=release, by=self.reader)
+        return Response(self.shown(release, ReleaseShown))
 
     def get_content_negotiator(self) -> BaseContentNegotiation:
         if getattr(self, "action", "") in {"content", "receipt"}:

@@ -373,6 +373,18 @@ def test_command_subset_keeps_the_package(
     assert "bnd_" not in json.dumps(printed)
 
 
+def test_command_cancel_ends_a_query(house: House, bonded: Run, node: Node) -> None:
+    walk.offered(house)
+    request_by(bonded)
+    query = node.dataset("milling-runs").submit(walk.COUNT_BY_TYPE)
+
+    code, out, _ = bonded("cancel", query.id)
+
+    assert code == 0
+    assert "the query was cancelled [cancelled]" in out
+    assert json.loads(bonded("status", query.id, "--json")[1])["state"] == "failed"
+
+
 def test_refused_query_exits_with_one_and_prints_reasons(house: House, bonded: Run) -> None:
     walk.offered(house)
     request_by(bonded)

@@ -22,6 +22,7 @@ from exchange.audit.services import seal_all
 from exchange.audit.signing import verifier_key
 from exchange.parties.models import ApiToken, Kind, Role, Scope, User
 from exchange.queries.models import Query, Release
+from exchange.queries.services import submit
 from ledger.checkpoint import verify_checkpoint
 from ledger.log import verify_log_export
 from ledger.receipt import load_receipt, verify_receipt
@@ -351,6 +352,30 @@ def test_failed_query_says_why_and_is_retried(house: House, daemon: Any) -> None
     assert failed["error"]["code"] == "worker_lost"
     assert retried.status_code == 202
     assert Query.objects.get().state == "held"
+
+
+def test_query_under_way_is_cancelled_and_kept(house: House) -> None:
+    query = submit(grant=walk.granted(house), sql=walk.COUNT_BY_TYPE, by=house.builder)
+    path = f"{API}/queries/{query.pk}"
+
+    cancelled = post(client(house.builder), f"{path}/cancel")
+    walk.perform_all()
+    again = post(client(house.builder), f"{path}/cancel")
+
+    assert cancelled.json()["error"]["code"] == "cancelled"
+    assert client(house.builder).get(path).json()["state"] == "failed"
+    assert (again.status_code, again.json()["code"]) == (409, "illegal_move")
+
+
+def test_release_is_shredded_before_its_time(house: House, release: Release) -> None:
+    path = f"{API}/releases/{release.pk}"
+
+    others = post(client(house.steward), f"{path}/shred")
+    mine = post(client(house.builder), f"{path}/shred")
+
+    assert others.json()["code"] == "may_not_submit_queries"
+    assert mine.json()["state"] == "shredded"
+    assert client(house.builder).get(f"{path}/content").status_code == 404
 
 
 def test_query_in_review_waits_for_another_organisation(house: House) -> None:
