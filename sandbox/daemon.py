@@ -74,7 +74,7 @@ class Daemon:
     def serve(self) -> int:
         """Answer connections until told to stop; returns the process's exit status."""
         stop_reading, stop_writing = os.pipe()
-        os.set_blocking(stop_writing, False)  # noqa: FBT003 - its only argument
+        os.set_blocking(stop_writing, False)
         signal.set_wakeup_fd(stop_writing)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
@@ -143,7 +143,7 @@ class Daemon:
         except OSError:
             _log.info("a client went away before its answer")
         except Exception as error:  # noqa: BLE001 - a thread's last resort; text may quote
-            _log.error("answering failed: %s", type(error).__name__)  # noqa: TRY400
+            _log.error("answering failed: %s", type(error).__name__)
         finally:
             self._connections.release()
 
@@ -160,7 +160,7 @@ class Daemon:
                 return self._health()
             if isinstance(message, protocol.Job):
                 return self._desk.run(message, connection)
-            raise ProtocolError("the daemon takes jobs, Cancel, Forget and HealthQuestion")  # noqa: TRY301
+            raise ProtocolError("the daemon takes jobs, Cancel, Forget and HealthQuestion")
         except SandboxError as error:
             return to_refusal(error)
 

@@ -172,10 +172,12 @@ class ImageCache:
 def _transcode(stored: int, table: EncryptedTable, shard: int, need: Need) -> int:
     if os.fstat(stored).st_size == 0:
         raise DistributionCorrupt("a stored file is empty")
-    with mmap.mmap(stored, 0, prot=mmap.PROT_READ) as mapped, memoryview(mapped) as source:
-        return unseal_image(
-            source,
-            key=table.key,
-            aad_prefix=aad_prefix(table.version_id, shard),
-            columns=need.needed,
-        )
+    # Not closed here: after a failure the error's frames still hold slices of it, and it
+    # goes with the last of them.
+    mapped = mmap.mmap(stored, 0, prot=mmap.PROT_READ)
+    return unseal_image(
+        memoryview(mapped),
+        key=table.key,
+        aad_prefix=aad_prefix(table.version_id, shard),
+        columns=need.needed,
+    )

@@ -23,6 +23,7 @@ from sandbox.csv_dialect import (
     column_names,
     find_delimiter,
     line_of_record,
+    quotes_are_odd,
     records,
     reject_ragged,
 )
@@ -81,6 +82,9 @@ def _from_csv(job: ProfileJob, source: int, output: int, scratch: int) -> Profil
     delimiter = find_delimiter(text, job.csv.delimiter)
     names, more = column_names(text, delimiter, header=job.csv.header)
     _check_has_rows(text, delimiter, header=job.csv.header)
+    if quotes_are_odd(text):
+        # The engine takes a last quote that is not closed for the end of the file.
+        reject_ragged(text, delimiter, names)
     warnings += more
     path = f"/proc/self/fd/{text}"
     relation = _csv_relation(path, delimiter, names, header=job.csv.header)

@@ -45,6 +45,10 @@ class TableWriter:
         if self._pending_rows >= ROW_GROUP_ROWS:
             self._flush()
 
+    def describe(self, metadata: dict[str, str]) -> None:
+        """Have the footer carry these words beside the data."""
+        self._writer.add_key_value_metadata(metadata)
+
     def close(self) -> None:
         """Write what is left and the footer."""
         self._flush()
@@ -73,5 +77,6 @@ def plain_writer(
     target: IO[bytes], schema: pa.Schema, *, metadata: Iterable[tuple[str, str]]
 ) -> TableWriter:
     """Return a writer of plain Parquet whose footer carries `metadata`."""
-    described = schema.with_metadata(dict(metadata))
-    return TableWriter(target, described)
+    writer = TableWriter(target, schema.remove_metadata())
+    writer.describe(dict(metadata))
+    return writer

@@ -43,6 +43,8 @@ def unseal_image(
     Raises KeyUnusable if key and prefix do not open the footer, DistributionCorrupt if
     anything behind it does not decrypt or is not Parquet as `sandbox.parquet` writes it.
     """
+    if len(key) != 32:
+        raise KeyUnusable(f"a data key has 32 bytes, {len(key)} came")
     descriptor = os.memfd_create("image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         # An image is never longer than its source: each module loses 32 bytes.

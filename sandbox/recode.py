@@ -1,4 +1,4 @@
-"""An upload's text as UTF-8: its encoding found or confirmed, recoded where it is another."""
+"""An upload's text as UTF-8: its encoding found or confirmed, other ones recoded."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _encoding(source: int, head: bytes, named: str | None) -> tuple[str, list[st
                 code="upload_encoding",
                 hint=f"Use one of: {', '.join(sorted(_CODECS))}.",
             )
-        return name, []
+        return _CODECS[name], []
     if head.startswith(codecs.BOM_UTF8):
         return "utf-8-sig", []
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

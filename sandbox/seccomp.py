@@ -60,6 +60,7 @@ _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "set_tid_address": (218, 96),
     "gettid": (186, 178),
     "getpid": (39, 172),
+    "getppid": (110, 173),
     "getuid": (102, 174),
     "geteuid": (107, 175),
     "getgid": (104, 176),

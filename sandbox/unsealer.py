@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sandbox import channel, codec, lockdown, protocol
 from sandbox.control import Done, Forget, HealthQuestion, HealthReport, Start
-from sandbox.errors import ProtocolError, SandboxError
+from sandbox.errors import DistributionCorrupt, ProtocolError, SandboxError
 from sandbox.images import ImageCache
 from sandbox.needs import needs_of
 from sandbox.refusal import to_refusal
@@ -47,6 +47,9 @@ def _answer(
             raise ProtocolError("the unsealer takes jobs, Forget and HealthQuestion")  # noqa: TRY301
     except SandboxError as error:
         _write(reply, to_refusal(error))
+    except Exception as error:  # noqa: BLE001 - a bad job must not end the daemon
+        kind = type(error).__name__
+        _write(reply, to_refusal(DistributionCorrupt(f"unsealing failed ({kind})")))
 
 
 def _hand_on(
