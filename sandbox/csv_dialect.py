@@ -34,7 +34,7 @@ def find_delimiter(source: int, named: str | None) -> str:
 
 
 def _fit(sample: str, delimiter: str) -> tuple[float, int]:
-    """How well records agree on a number of columns, and that number; 1 column is no fit."""
+    """How well records agree on a number of columns, and that number; 1 is no fit."""
     widths: Counter[int] = Counter()
     try:
         reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
@@ -132,6 +132,15 @@ def records(source: int, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             if record:
                 yield line, record
             line = reader.line_num + 1
+
+
+def quotes_are_odd(source: int) -> bool:
+    """Whether the file has an odd number of quotes: one of them may not be closed."""
+    count = offset = 0
+    while block := os.pread(source, 1 << 20, offset):
+        count += block.count(b'"')
+        offset += len(block)
+    return count % 2 == 1
 
 
 def reject_ragged(source: int, delimiter: str, names: Sequence[str]) -> None:
