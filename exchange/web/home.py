@@ -18,11 +18,13 @@ from exchange.agreements.states import NegotiationState
 from exchange.audit.models import AuditEvent
 from exchange.catalogue.models import DatasetVersion
 from exchange.catalogue.states import VersionState
+from exchange.operations.models import OperationState
 from exchange.parties.models import Organisation
 from exchange.parties.permissions import sees_all_evidence
 from exchange.queries.models import Query
 from exchange.queries.selectors import queries_to_review, queries_visible_to
 from exchange.web.access import UserRequest, signed_in
+from exchange.web.operations import operations_visible_to
 from exchange.web.page import render_page
 from exchange.web.presenters import Line, present
 from exchange.web.rules import purpose_words
@@ -116,8 +118,19 @@ def home(request: UserRequest) -> HttpResponse:
         else [],
         events=_latest_events() if regulator else [],
         is_regulator=regulator,
+        failed_operations=operations_visible_to(request.user)
+        .filter(state=OperationState.FAILED)
+        .count()
+        if standing.may("administer")
+        else 0,
         may={
             name: standing.may(name)
-            for name in ("manage_datasets", "submit_queries", "review", "request_access")
+            for name in (
+                "administer",
+                "manage_datasets",
+                "submit_queries",
+                "review",
+                "request_access",
+            )
         },
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -11,12 +12,13 @@ from tests.factories.parties import OrganisationFactory, member
 
 __all__ = ["daemon", "house"]
 
-SignedIn = Callable[[User], Client]
+# Responses of the test client carry attributes that its types do not know.
+SignedIn = Callable[[User], Any]
 
 
 @pytest.fixture
 def as_user() -> SignedIn:
-    def sign_in(user: User) -> Client:
+    def sign_in(user: User) -> Any:
         client = Client()
         client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
         return client

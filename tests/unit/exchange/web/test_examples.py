@@ -71,7 +71,7 @@ def test_example_of_each_starting_policy_is_allowed(columns: tuple[Profiled, ...
 
     verdicts = {name: _verdict(text, "grant_runs", schema) for name, text in texts.items()}
 
-    reviewed = {Template.REVIEWED_STATISTICS: Verdict.REVIEW}
+    reviewed = {str(Template.REVIEWED_STATISTICS): Verdict.REVIEW}
     assert verdicts == {name: reviewed.get(name, Verdict.ALLOW) for name in texts}
 
 

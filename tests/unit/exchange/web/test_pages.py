@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from exchange.agreements.models import Grant
 from exchange.audit.sequencer import seal_all
-from exchange.parties.models import Role, User
+from exchange.parties.models import Kind, Role, User
 from exchange.queries.models import Query
 from exchange.queries.releases import open_covered
 from tests.factories import walk
@@ -224,3 +224,13 @@ def test_catalogue_finds_filters_and_pages(house: House, as_user: SignedIn) -> N
     assert "Aggregates" in found
     assert "Nothing matches" in none
     assert elsewhere.status_code == 200
+
+
+def test_home_of_an_operator_leads_to_the_node(db: None, as_user: SignedIn) -> None:
+    user = member(OrganisationFactory(kind=Kind.OPERATOR), Role.ADMIN)
+
+    page = as_user(user).get(reverse("home:home")).content.decode()
+
+    main = page.partition("<main")[2]
+    assert reverse("operations:health") in main
+    assert reverse("operations:list") in main

@@ -19,7 +19,7 @@ START = "/publish/"
 
 
 @pytest.fixture
-def client(house: House, as_user: SignedIn) -> Client:
+def client(house: House, as_user: SignedIn) -> Any:
     return as_user(house.steward)
 
 
@@ -38,7 +38,7 @@ def _profiled(house: House) -> DatasetVersion:
 
 
 def test_start_takes_the_file_in_and_leads_to_its_columns(
-    client: Client, house: House
+    client: Any, house: House
 ) -> None:
     response = client.post(START, _form(house))
 
@@ -48,7 +48,7 @@ def test_start_takes_the_file_in_and_leads_to_its_columns(
     assert version.content_bytes == len(walk.RUNS)
 
 
-def test_start_by_script_answers_where_to_go(client: Client, house: House) -> None:
+def test_start_by_script_answers_where_to_go(client: Any, house: House) -> None:
     response = client.post(
         START, _form(house), headers={"X-Requested-With": "XMLHttpRequest"}
     )
@@ -57,7 +57,7 @@ def test_start_by_script_answers_where_to_go(client: Client, house: House) -> No
     assert "/columns/" in response.headers["Location"]
 
 
-def test_start_without_title_or_file_names_both(client: Client, house: House) -> None:
+def test_start_without_title_or_file_names_both(client: Any, house: House) -> None:
     response = client.post(START, {"organisation": house.provider.pk})
 
     page = response.content.decode()
@@ -86,7 +86,7 @@ def test_start_is_not_for_builders(house: House, as_user: SignedIn) -> None:
 
 
 def test_start_with_a_file_of_unknown_kind_keeps_the_dataset_and_asks_again(
-    client: Client, house: House
+    client: Any, house: House
 ) -> None:
     response = client.post(START, _form(house, name="runs.xlsx"))
 
@@ -97,7 +97,7 @@ def test_start_with_a_file_of_unknown_kind_keeps_the_dataset_and_asks_again(
     assert f'action="{reverse("publishing:upload", args=[dataset.pk])}"' in page
 
 
-def test_upload_over_the_limit_says_so(client: Client, house: House, settings: Any) -> None:
+def test_upload_over_the_limit_says_so(client: Any, house: House, settings: Any) -> None:
     dataset = walk.registered(house)
     settings.BONDED_UPLOAD_BYTES = 100
 
@@ -111,7 +111,7 @@ def test_upload_over_the_limit_says_so(client: Client, house: House, settings: A
     assert not DatasetVersion.objects.exists()
 
 
-def test_upload_twice_names_the_earlier_version(client: Client, house: House) -> None:
+def test_upload_twice_names_the_earlier_version(client: Any, house: House) -> None:
     version = _profiled(house)
 
     response = client.post(
@@ -123,7 +123,7 @@ def test_upload_twice_names_the_earlier_version(client: Client, house: House) ->
     assert "duplicate_upload" in response.content.decode()
 
 
-def test_columns_waits_while_the_file_is_read(client: Client, house: House) -> None:
+def test_columns_waits_while_the_file_is_read(client: Any, house: House) -> None:
     version = walk.uploaded(house, walk.registered(house))
     page = client.get(reverse("publishing:columns", args=[version.pk])).content.decode()
     fragment = client.get(reverse("publishing:progress", args=[version.pk]))
@@ -139,7 +139,7 @@ def test_columns_waits_while_the_file_is_read(client: Client, house: House) -> N
 
 
 def test_columns_of_a_bad_file_says_line_column_and_the_way_on(
-    client: Client, house: House
+    client: Any, house: House
 ) -> None:
     version = walk.profiled(house, walk.registered(house), "id,type\n1,L\n2,BAD\n")
 
@@ -151,7 +151,7 @@ def test_columns_of_a_bad_file_says_line_column_and_the_way_on(
     assert reverse("publishing:retry", args=[version.pk]) in page
 
 
-def test_retry_reads_the_same_bytes_again(client: Client, house: House) -> None:
+def test_retry_reads_the_same_bytes_again(client: Any, house: House) -> None:
     version = walk.profiled(house, walk.registered(house), "id,type\n1,L\n2,BAD\n")
 
     client.post(reverse("publishing:retry", args=[version.pk]))
@@ -169,7 +169,7 @@ def _roles(version: DatasetVersion, **changes: str) -> dict[str, str]:
     return found
 
 
-def test_columns_chosen_roles_reach_the_templates(client: Client, house: House) -> None:
+def test_columns_chosen_roles_reach_the_templates(client: Any, house: House) -> None:
     version = _profiled(house)
 
     response = client.post(
@@ -188,7 +188,7 @@ def test_columns_chosen_roles_reach_the_templates(client: Client, house: House) 
     [({"type": "measure"}, "type holds no numbers to aggregate"), ({"id": "king"}, "king")],
 )
 def test_columns_refuses_a_role_that_cannot_be(
-    client: Client, house: House, changes: dict[str, str], message: str
+    client: Any, house: House, changes: dict[str, str], message: str
 ) -> None:
     version = _profiled(house)
 
@@ -200,7 +200,7 @@ def test_columns_refuses_a_role_that_cannot_be(
     assert message in response.content.decode()
 
 
-def test_columns_refuses_a_step_that_is_no_number(client: Client, house: House) -> None:
+def test_columns_refuses_a_step_that_is_no_number(client: Any, house: House) -> None:
     version = _profiled(house)
     fields = {name: "-3" if "grid" in name else v for name, v in _roles(version).items()}
 
@@ -209,9 +209,7 @@ def test_columns_refuses_a_step_that_is_no_number(client: Client, house: House) 
     assert "write the step as a number above 0" in response.content.decode()
 
 
-def test_policy_is_set_and_the_rows_are_being_encrypted(
-    client: Client, house: House
-) -> None:
+def test_policy_is_set_and_the_rows_are_being_encrypted(client: Any, house: House) -> None:
     version = _profiled(house)
 
     response = client.post(
@@ -233,7 +231,7 @@ def test_policy_is_set_and_the_rows_are_being_encrypted(
     ],
 )
 def test_policy_with_a_fault_names_its_line(
-    client: Client, house: House, old: str, new: str, line: int, code: str
+    client: Any, house: House, old: str, new: str, line: int, code: str
 ) -> None:
     version = _profiled(house)
     text = walk.policy_text().replace(old, new)
@@ -250,7 +248,7 @@ def test_policy_with_a_fault_names_its_line(
 
 
 def test_policy_words_say_what_the_text_means_and_keep_nothing(
-    client: Client, house: House
+    client: Any, house: House
 ) -> None:
     version = _profiled(house)
     url = reverse("publishing:words", args=[version.pk])
@@ -263,7 +261,7 @@ def test_policy_words_say_what_the_text_means_and_keep_nothing(
     assert not PolicyVersion.objects.exists()
 
 
-def _to_review(client: Client, version: DatasetVersion, **licence: str) -> Any:
+def _to_review(client: Any, version: DatasetVersion, **licence: str) -> Any:
     client.post(
         reverse("publishing:policy", args=[version.pk]), {"text": walk.policy_text()}
     )
@@ -274,7 +272,7 @@ def _to_review(client: Client, version: DatasetVersion, **licence: str) -> Any:
     )
 
 
-def test_review_shows_everything_and_publishes(client: Client, house: House) -> None:
+def test_review_shows_everything_and_publishes(client: Any, house: House) -> None:
     version = _profiled(house)
     response = _to_review(client, version, terms="No resale.")
     page = client.get(response.url).content.decode()
@@ -293,14 +291,14 @@ def test_review_shows_everything_and_publishes(client: Client, house: House) -> 
     assert "Milling runs" in client.get(reverse("catalogue:list")).content.decode()
 
 
-def test_licence_other_needs_its_identifier(client: Client, house: House) -> None:
+def test_licence_other_needs_its_identifier(client: Any, house: House) -> None:
     response = _to_review(client, _profiled(house), licence="other")
 
     assert response.status_code == 422
     assert "Write the identifier of the licence" in response.content.decode()
 
 
-def test_review_of_an_unknown_licence_says_so(client: Client, house: House) -> None:
+def test_review_of_an_unknown_licence_says_so(client: Any, house: House) -> None:
     response = _to_review(
         client, _profiled(house), licence="other", other="no such licence!"
     )
@@ -312,7 +310,7 @@ def test_review_of_an_unknown_licence_says_so(client: Client, house: House) -> N
     assert not Offer.objects.exists()
 
 
-def test_review_before_the_rows_are_encrypted_waits(client: Client, house: House) -> None:
+def test_review_before_the_rows_are_encrypted_waits(client: Any, house: House) -> None:
     version = _profiled(house)
     client.post(
         reverse("publishing:policy", args=[version.pk]), {"text": walk.policy_text()}
@@ -336,7 +334,7 @@ def test_steps_of_another_organisation_look_absent(house: House, as_user: Signed
         assert response.status_code == 404, step
 
 
-def test_withdraw_takes_the_offer_back(client: Client, house: House) -> None:
+def test_withdraw_takes_the_offer_back(client: Any, house: House) -> None:
     offer = walk.offered(house)
 
     client.post(
@@ -350,7 +348,7 @@ def test_withdraw_takes_the_offer_back(client: Client, house: House) -> None:
 
 
 def test_licence_of_a_new_policy_begins_with_the_terms_on_offer(
-    client: Client, house: House
+    client: Any, house: House
 ) -> None:
     offer = walk.offered(house)
 
@@ -361,9 +359,7 @@ def test_licence_of_a_new_policy_begins_with_the_terms_on_offer(
     assert 'value="CC-BY-4.0" checked' in page
 
 
-def test_dataset_page_tells_the_provider_of_grants_given(
-    client: Client, house: House
-) -> None:
+def test_dataset_page_tells_the_provider_of_grants_given(client: Any, house: House) -> None:
     grant = walk.granted(house)
 
     url = reverse("catalogue:detail", args=[grant.version.dataset_id])
@@ -373,7 +369,7 @@ def test_dataset_page_tells_the_provider_of_grants_given(
     assert "You hold a grant" not in page
 
 
-def test_mine_lists_every_version_with_its_next_step(client: Client, house: House) -> None:
+def test_mine_lists_every_version_with_its_next_step(client: Any, house: House) -> None:
     _profiled(house)
     walk.registered(house, title="Empty so far", table_name="empty")
 
@@ -383,13 +379,11 @@ def test_mine_lists_every_version_with_its_next_step(client: Client, house: Hous
     assert "Upload a file" in page
 
 
-def test_mine_of_nothing_begins_at_publishing(client: Client) -> None:
+def test_mine_of_nothing_begins_at_publishing(client: Any) -> None:
     assert START in client.get(reverse("catalogue:mine")).content.decode()
 
 
-def test_policy_page_of_a_dataset_without_one_leads_back(
-    client: Client, house: House
-) -> None:
+def test_policy_page_of_a_dataset_without_one_leads_back(client: Any, house: House) -> None:
     dataset = walk.registered(house)
 
     response = client.get(reverse("catalogue:policy", args=[dataset.pk]))
@@ -397,7 +391,7 @@ def test_policy_page_of_a_dataset_without_one_leads_back(
     assert response.url == reverse("catalogue:detail", args=[dataset.pk])
 
 
-def test_start_with_a_name_that_is_taken_says_so(client: Client, house: House) -> None:
+def test_start_with_a_name_that_is_taken_says_so(client: Any, house: House) -> None:
     walk.registered(house)
 
     response = client.post(START, _form(house))
@@ -406,7 +400,7 @@ def test_start_with_a_name_that_is_taken_says_so(client: Client, house: House) -
     assert "dataset_name_taken" in response.content.decode()
 
 
-def test_review_without_terms_goes_back_for_them(client: Client, house: House) -> None:
+def test_review_without_terms_goes_back_for_them(client: Any, house: House) -> None:
     version = _profiled(house)
     review = reverse("publishing:review", args=[version.pk])
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -20,7 +22,7 @@ def ada(db: None) -> User:
     return user
 
 
-def _send(client: Client, **fields: str) -> object:
+def _send(client: Client, **fields: str) -> Any:
     return client.post(URL, {"username": "ada", "password": PASSWORD, **fields})
 
 
@@ -73,7 +75,7 @@ def test_sign_in_pauses_after_five_failures_without_saying_who_exists(ada: User)
     "name", ["home:home", "parties:tokens", "audit:list", "catalogue:list"]
 )
 def test_pages_ask_for_a_sign_in_first(db: None, name: str) -> None:
-    response = Client().get(reverse(name))
+    response: Any = Client().get(reverse(name))
 
     assert response.url.startswith(f"{URL}?next=")
 

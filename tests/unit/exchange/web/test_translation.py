@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import polib
+import polib  # type: ignore[import-untyped]
 import pytest
 from django.conf import settings
 from django.test import Client
@@ -78,7 +78,7 @@ def test_page_speaks_the_readers_language(db: None, english_afterwards: None) ->
 
 
 def test_language_chosen_on_a_page_stays(db: None, english_afterwards: None) -> None:
-    client = Client()
+    client: Any = Client()
 
     response = client.post(
         reverse("home:language"),

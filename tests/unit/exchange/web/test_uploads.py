@@ -43,6 +43,7 @@ def test_upload_is_on_disk_sealed_and_nameless(
 ) -> None:
     upload = _take(handler, ROWS)
 
+    assert upload.file is not None
     stored = os.pread(upload.file.fileno(), 10_000_000, 0)
     assert len(stored) >= len(ROWS)
     assert b"Tinyville" not in stored
@@ -55,4 +56,5 @@ def test_upload_over_the_limit_stops(handler: SealedUploadHandler, settings: Any
     with pytest.raises(StopUpload):
         handler.receive_data_chunk(b"x" * 11, 0)
 
+    assert handler.request is not None
     assert handler.request.META["bonded.upload_too_large"]
