@@ -1,6 +1,7 @@
 """An audit event as a sentence, a tone and a link; states as labelled statuses.
 
-The table is closed: a test fails when an EventType has no presenter.
+The table is closed: a test fails when an EventType has no presenter. The module is long
+because it is one table and the words that it needs.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from exchange.errors import ExchangeError
 from exchange.parties.permissions import can_review
 from exchange.queries import selectors, services
 from exchange.queries.models import Query, Release
-from exchange.queries.states import QueryState, ReleaseState
+from exchange.queries.states import QUERY_MOVES, QueryState, ReleaseState
 from exchange.web.access import UserRequest, signed_in
 from exchange.web.crumbs import grant_crumbs
 from exchange.web.decisions import DecisionForm
@@ -30,6 +30,9 @@ from exchange.web.standing import standing_of
 from exchange.web.statuses import query_status, release_status
 
 PAGE_SIZE = 20
+CANCELLABLE = frozenset(
+    state for state, after in QUERY_MOVES.items() if QueryState.FAILED in after
+)
 
 
 def _release_of(query: Query) -> Release | None:
@@ -39,7 +42,8 @@ def _release_of(query: Query) -> Release | None:
 def _situation(request: UserRequest, query: Query) -> dict[str, Any]:
     """What the query's page and its polled fragment both show."""
     release = _release_of(query)
-    is_consumer = query.grant.consumer in standing_of(request.user).organisations
+    standing = standing_of(request.user)
+    is_consumer = query.grant.consumer in standing.where("submit_queries")
     return {
         "query": query,
         "grant": query.grant,
@@ -50,8 +54,9 @@ def _situation(request: UserRequest, query: Query) -> dict[str, Any]:
         "is_available": release is not None and release.state == ReleaseState.AVAILABLE,
         "is_subset": query.grant.kind == RuleKind.SUBSET,
         "may_receive": is_consumer,
+        "may_cancel": is_consumer and query.state in CANCELLABLE,
         "may_rewrite": is_consumer and query.grant.is_active(timezone.now()),
-        "is_provider": query.grant.provider in standing_of(request.user).organisations,
+        "is_provider": query.grant.provider in standing.organisations,
         "purpose": purpose_words(query.purpose),
         "snippet": _snippet(request, release) if release else "",
         "verify_command": _verify_command(release) if release else "",
@@ -143,6 +148,14 @@ def progress(request: UserRequest, query_id: str) -> HttpResponse:
 def retry(request: UserRequest, query_id: str) -> HttpResponse:
     query = selectors.query_visible_to(request.user, query_id)
     services.retry_query(query=query, by=request.user)
+    return redirect("queries:detail", query.pk)
+
+
+@require_POST
+@signed_in
+def cancel(request: UserRequest, query_id: str) -> HttpResponse:
+    query = selectors.query_visible_to(request.user, query_id)
+    services.cancel_query(query=query, by=request.user)
     return redirect("queries:detail", query.pk)
 
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from exchange.queries import selectors
-from exchange.queries.releases import release_content
+from exchange.queries.releases import release_content, shred_release
 from exchange.queries.results import MEDIA_TYPE
 from exchange.queries.states import ReleaseState
 from exchange.web.access import UserRequest, signed_in
@@ -35,7 +35,7 @@ def listing(request: UserRequest) -> HttpResponse:
     page = Paginator(found.order_by("-held_at", "id"), PAGE_SIZE).get_page(
         request.GET.get("page")
     )
-    organisations = standing_of(request.user).organisations
+    organisations = standing_of(request.user).where("submit_queries")
     return render_page(
         request,
         "queries/releases.html",
@@ -86,6 +86,15 @@ def download(request: UserRequest, release_id: str) -> HttpResponse | StreamingH
     response["Content-Length"] = str(content.size_bytes)
     response["Digest"] = f"sha-256={content.sha256}"
     return response
+
+
+@require_POST
+@signed_in
+def shred(request: UserRequest, release_id: str) -> HttpResponse:
+    release = selectors.release_visible_to(request.user, release_id)
+    shred_release(release=release, by=request.user)
+    messages.success(request, _("The result is shredded."), extra_tags="ok")
+    return redirect("queries:detail", release.query_id)
 
 
 @signed_in

@@ -78,12 +78,14 @@ _queries: Patterns = [
     path("queries/<uuid:query_id>/", queries.detail, name="detail"),
     path("queries/<uuid:query_id>/progress/", queries.progress, name="progress"),
     path("queries/<uuid:query_id>/retry/", queries.retry, name="retry"),
+    path("queries/<uuid:query_id>/cancel/", queries.cancel, name="cancel"),
     path("grants/<uuid:grant_id>/query/", writing.write, name="write"),
     path("grants/<uuid:grant_id>/check/", writing.check, name="check"),
     path("grants/<uuid:grant_id>/rows/", subsets.subset, name="subset"),
     path("releases/", releases.listing, name="releases"),
     path("releases/<uuid:release_id>/show/", releases.show, name="show"),
     path("releases/<uuid:release_id>/download/", releases.download, name="download"),
+    path("releases/<uuid:release_id>/shred/", releases.shred, name="shred"),
     path("releases/<uuid:release_id>/receipt/", releases.receipt, name="receipt"),
 ]
 

@@ -691,3 +691,49 @@ def test_package_of_rows_is_not_shown_as_a_table(house: House, as_user: SignedIn
 
     assert response.url == reverse("queries:detail", args=[query.pk])
     assert not AuditEvent.objects.filter(type="release:downloaded").exists()
+
+
+def test_query_under_way_is_cancelled_from_its_page(
+    house: House, as_user: SignedIn
+) -> None:
+    query = _submitted(house, as_user, walk.COUNT_BY_TYPE)
+    client = as_user(house.builder)
+    url = reverse("queries:detail", args=[query.pk])
+
+    offered = client.get(url).content.decode()
+    client.post(reverse("queries:cancel", args=[query.pk]))
+    page = client.get(url).content.decode()
+
+    assert "Cancel the query" in offered
+    assert "The query was cancelled" in page
+    assert "Cancel the query" not in page
+
+
+def test_result_is_shredded_from_its_page(
+    released: Query, house: House, as_user: SignedIn
+) -> None:
+    client = as_user(house.builder)
+
+    response = client.post(
+        reverse("queries:shred", args=[released.release.pk]), follow=True
+    )
+
+    page = response.content.decode()
+    assert "The result is shredded" in page
+    assert "Show the result" not in page
+    assert (
+        client.get(reverse("queries:receipt", args=[released.release.pk])).status_code
+        == 200
+    )
+
+
+def test_result_is_not_shredded_by_the_provider(
+    released: Query, house: House, as_user: SignedIn
+) -> None:
+    response = as_user(house.steward).post(
+        reverse("queries:shred", args=[released.release.pk])
+    )
+
+    released.release.refresh_from_db()
+    assert response.status_code == 403
+    assert released.release.state == "available"

@@ -137,7 +137,7 @@ def test_result_is_not_shown_to_the_provider(
     page = client.get(reverse("queries:detail", args=[answered.pk])).content.decode()
     response = client.post(reverse("queries:download", args=[answered.release.pk]))
 
-    assert "may receive the content" in page
+    assert "Only model builders of Maker may receive the content." in page
     assert response.status_code == 403
 
 
