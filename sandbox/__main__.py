@@ -41,7 +41,9 @@ def main(arguments: list[str]) -> int:
             parser.error("--workers and --cache-mb are at least 1")
         return _daemon(options)
     except SandboxError as error:
-        logging.getLogger("bonded.sandbox").error("%s %s", error.message, error.hint)
+        logging.getLogger("bonded.sandbox").error(  # noqa: TRY400
+            "%s %s", error.message, error.hint
+        )
         return 1
 
 

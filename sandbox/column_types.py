@@ -195,7 +195,7 @@ def _decide(name: str, candidate: Candidate, counts: Sequence[int]) -> ColumnTyp
         return _text(name)
     kind, value = candidate.type, candidate.value
     if kind == "NUMBER":
-        # Codes with leading zeros, and whole numbers that no integer holds, lose by numbers.
+        # As numbers, codes with leading zeros and too long whole numbers would lose.
         if codes or (decimals == 0 and plain == fits and integers < fits):
             return _text(name)
         kind = _number_type(fits, integers, plain, decimals, whole)

@@ -118,7 +118,7 @@ class Daemon:
         watched = [os.pidfd_open(child.pid) for child in self._children]
         try:
             while True:
-                ready, _, _ = select.select([listener, stop, *watched], [], [])
+                ready, _, _ = select.select([listener.fileno(), stop, *watched], [], [])
                 if stop in ready:
                     return 0
                 if any(descriptor in ready for descriptor in watched):
@@ -214,7 +214,7 @@ def run(configuration: Configuration) -> int:
 
 @contextlib.contextmanager
 def _only_one(path: Path) -> Iterator[None]:
-    """Hold the lock beside the socket, so that a stale socket can be told from a live one."""
+    """Hold the lock beside the socket: it tells a stale socket from a live one."""
     lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:

@@ -34,9 +34,9 @@ def open_engine(
 ) -> duckdb.DuckDBPyConnection:
     """Return a connection in which each table is a view over its Parquet files.
 
-    Afterwards the engine opens no file but those of `images`, loads no extension, does not
-    spill, and none of this can be set back. `files` may be read too, by whoever names them. A view is no boundary within a file: hand in
-    images that hold only the columns a query may touch.
+    Afterwards the engine opens no file but those of `images`, and `files` for whoever names
+    them; it loads no extension, does not spill, and none of this can be set back. A view is
+    no boundary within a file: hand in images that hold only the columns a query may touch.
     """
     connection = duckdb.connect(":memory:")
     try:

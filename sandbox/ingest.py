@@ -231,7 +231,8 @@ def _check_parquet(source: int, job: ProfileJob) -> list[str]:
         )
     if unpacked > job.limits.memory_bytes:
         raise ResourceExceeded(
-            f"the file unpacks to {unpacked} bytes, the job may use {job.limits.memory_bytes}",
+            f"the file unpacks to {unpacked} bytes,"
+            f" the job may use {job.limits.memory_bytes}",
             hint="Split it by period, or have the node's operator raise the limit.",
         )
     return _check_schema(schema)
@@ -265,7 +266,7 @@ def _parquet_value(name: str, kind: str, warnings: list[str]) -> str:
         simpler = _SIMPLER[kind]
     else:
         raise UploadRejected(
-            f"column {name} has the type {kind.split('(')[0]}, which this node does not read",
+            f"column {name} has the type {kind.split('(')[0]}, which is not read here",
             code="upload_unsupported_type",
             column=name,
             hint="Cast it to a number, text, boolean, date or timestamp, or leave it out.",

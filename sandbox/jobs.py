@@ -161,7 +161,7 @@ class JobDesk:
         if ending is Ending.DEADLINE:
             raise errors.DeadlineExceeded(
                 "the job met its deadline and was killed",
-                hint="Ask for less at once, or have the node's operator raise the deadline.",
+                hint="Ask for less at once, or have the operator raise the deadline.",
             )
         if ending is Ending.CANCELLED:
             raise _cancelled()

@@ -8,7 +8,7 @@ and shard a file should be can open it). The schema is flat and names engine typ
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import IO, Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,10 +20,20 @@ from sandbox.errors import KeyUnusable
 ROW_GROUP_ROWS = 122_880
 
 
+class Sink(Protocol):
+    """What a table is written to: it takes bytes in order and says how many came."""
+
+    def write(self, data: Any, /) -> int:
+        """Take all of `data`."""
+
+    def tell(self) -> int:
+        """How many bytes were taken."""
+
+
 class TableWriter:
     """Writes record batches of one schema to `target`; whole only after `close()`."""
 
-    def __init__(self, target: IO[bytes], schema: pa.Schema, **options: Any) -> None:
+    def __init__(self, target: Sink, schema: pa.Schema, **options: Any) -> None:
         self._schema = schema
         self._writer = pq.ParquetWriter(
             target,
@@ -62,7 +72,7 @@ class TableWriter:
 
 
 def encrypted_writer(
-    target: IO[bytes], schema: pa.Schema, *, key: bytes, prefix: bytes
+    target: Sink, schema: pa.Schema, *, key: bytes, prefix: bytes
 ) -> TableWriter:
     """Return a writer of encrypted Parquet under `key` (32 bytes) and the AAD `prefix`."""
     if len(key) != 32:
@@ -74,7 +84,7 @@ def encrypted_writer(
 
 
 def plain_writer(
-    target: IO[bytes], schema: pa.Schema, *, metadata: Iterable[tuple[str, str]]
+    target: Sink, schema: pa.Schema, *, metadata: Iterable[tuple[str, str]]
 ) -> TableWriter:
     """Return a writer of plain Parquet whose footer carries `metadata`."""
     writer = TableWriter(target, schema.remove_metadata())

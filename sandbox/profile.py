@@ -135,8 +135,8 @@ def _propose(facts: _Facts) -> _Proposal:
     if facts.distinct * 20 <= facts.present:
         return _Proposal(
             ("dimension",),
-            f"Each of its {facts.distinct} values stands in many rows: it can be grouped; rare"
-            " values are withheld by the threshold.",
+            f"Each of its {facts.distinct} values stands in many rows: it can be grouped;"
+            " rare values are withheld by the threshold.",
         )
     return _Proposal(
         ("hidden",), "It is text with nearly as many values as rows, like names or remarks."
@@ -144,7 +144,7 @@ def _propose(facts: _Facts) -> _Proposal:
 
 
 def _is_fraction(facts: _Facts) -> bool:
-    """Whether it is a number that is no identifier: measurements are often all different."""
+    """Whether it is a measurement: those are often all different."""
     return facts.is_number and facts.type != "BIGINT"
 
 
@@ -159,8 +159,8 @@ def _unique(facts: _Facts) -> _Proposal:
     if named or dense:
         return _Proposal(
             ("unit_key",),
-            "Its values are all different and it looks like an identifier: take it as unit key"
-            " if it names who is protected, else hide it.",
+            "Its values are all different and it looks like an identifier: take it as unit"
+            " key if it names who is protected, else hide it.",
         )
     if facts.type == "BIGINT":
         return _number(facts)
@@ -178,8 +178,8 @@ def _number(facts: _Facts) -> _Proposal:
     if _IDENTIFIER_NAME.search(facts.name) and facts.distinct * 2 <= facts.present:
         return _Proposal(
             ("unit_key",),
-            "It looks like an identifier that comes back in many rows: take it as unit key if"
-            " it names who is protected, else hide it.",
+            "It looks like an identifier that comes back in many rows: take it as unit key"
+            " if it names who is protected, else hide it.",
         )
     return _Proposal(
         ("measure",),
@@ -190,7 +190,7 @@ def _number(facts: _Facts) -> _Proposal:
 
 
 def proposed_grid(low: object, high: object, *, whole: bool) -> str | None:
-    """Return a round step (1, 2 or 5 times a power of ten), 20 to 50 of which make the range.
+    """Return a step of 1, 2 or 5 times a power of ten, 20 to 50 of which make the range.
 
     Whole numbers get a whole step; a range of nothing gets 1.
     """

@@ -77,7 +77,7 @@ def _hand_on(
 def _unseal(
     job: protocol.Job, cache: ImageCache, images: list[tuple[str, list[int]]]
 ) -> None:
-    """Add to `images` what the job's worker may see, so that it can be closed on failure."""
+    """Add to `images` what the worker may see, so that it is closed on failure too."""
     if isinstance(job, protocol.AnalyseJob):
         return
     if isinstance(job, protocol.ProfileJob):

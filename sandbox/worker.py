@@ -14,9 +14,10 @@ from pathlib import Path
 import duckdb
 
 from policies.errors import PolicyError
-from sandbox import codec, ingest, lockdown, partition, protocol, subset
+from sandbox import codec, ingest, lockdown, protocol, subset
 from sandbox.engine import open_engine
 from sandbox.errors import EngineFailed, ResourceExceeded, SandboxError
+from sandbox.partition import partition
 from sandbox.refusal import to_refusal
 
 
@@ -87,7 +88,7 @@ def _dispatch(job: protocol.Job, given: Descriptors) -> protocol.Outcome:
         (source,) = given.images[""]
         return ingest.profile_upload(job, source, given.outputs[0], given.scratch)
     if isinstance(job, protocol.PartitionJob):
-        return partition.partition(job, _paths(given.images), given.outputs)
+        return partition(job, _paths(given.images), given.outputs)
     if isinstance(job, protocol.SubsetJob):
         return subset.write_package(job, _paths(given.images), given.outputs[0])
     if isinstance(job, protocol.AnalyseJob):

@@ -36,7 +36,7 @@ def in_fork(run: Callable[[], object], *, locked: bool) -> object:
                 lockdown.confine_worker(LIMITS, parent=parent, keep=[writing])
             try:
                 said: object = run()
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001
                 said = type(error).__name__
             os.write(writing, json.dumps(said, default=str).encode())
         finally:
@@ -81,12 +81,9 @@ def test_attack_is_blocked_in_a_worker(attack: Callable[[], None]) -> None:
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: a.__name__.strip("_"))
 def test_attack_succeeds_without_the_lock_down(attack: Callable[[], None]) -> None:
-    if (
-        attack is selfcheck._io_uring
-        and Path("/proc/sys/kernel/io_uring_disabled").exists()
-    ):
-        if Path("/proc/sys/kernel/io_uring_disabled").read_text().strip() != "0":
-            pytest.skip("this kernel has io_uring switched off")
+    switch = Path("/proc/sys/kernel/io_uring_disabled")
+    if attack is selfcheck._io_uring and switch.exists() and switch.read_text() != "0\n":
+        pytest.skip("this kernel has io_uring switched off")
 
     said = beside_a_bystander(attack)
 

@@ -29,6 +29,7 @@ from sandbox.sealing import SealWriter
 
 UPLOAD_KEY, STAGED_KEY, DATA_KEY = b"u" * 32, b"g" * 32, b"d" * 32
 PURPOSE = "predictive-maintenance"
+LIMITS = Limits()
 POLICY = """
 version: 1
 tables:
@@ -76,9 +77,11 @@ class Served:
     socket: Path
 
     def upload(self, content: bytes, name: str) -> SealedSource:
-        with (self.vault / name).open("wb") as file:
-            with SealWriter(file, UPLOAD_KEY, name) as writer:
-                writer.write(content)
+        with (
+            (self.vault / name).open("wb") as file,
+            SealWriter(file, UPLOAD_KEY, name) as writer,
+        ):
+            writer.write(content)
         stored = StoredFile(name, writer.sealed_sha256, writer.sealed_size)
         return SealedSource(stored, UPLOAD_KEY)
 
@@ -88,7 +91,7 @@ class Served:
         name: str,
         *,
         form: Format = Format.CSV,
-        limits: Limits = Limits(),
+        limits: Limits = LIMITS,
     ) -> ProfileOutcome:
         job = ProfileJob(
             name,

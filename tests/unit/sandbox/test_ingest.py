@@ -27,6 +27,7 @@ from sandbox.protocol import (
 )
 
 KEY = b"k" * 32
+PLAIN, LIMITS = CsvOptions(), Limits()
 
 
 @contextmanager
@@ -42,8 +43,8 @@ def memory(content: bytes = b"") -> Iterator[int]:
 def ingest(
     content: bytes,
     form: Format = Format.CSV,
-    options: CsvOptions = CsvOptions(),
-    limits: Limits = Limits(),
+    options: CsvOptions = PLAIN,
+    limits: Limits = LIMITS,
 ) -> tuple[ProfileOutcome, pa.Table]:
     source = SealedSource(StoredFile("u", "", 0), b"")
     job = ProfileJob("j", source, form, options, "v", "o", KEY, limits)
