@@ -13,6 +13,7 @@ from decimal import Decimal
 
 from policies.shape import Place, Usage
 from sandbox import syntax
+from sandbox.canonical import canonical
 from sandbox.constants import constant_of, cut_is_coarser
 from sandbox.facts import Facts, place_of
 from sandbox.functions import SCALARS, is_aggregate
@@ -66,7 +67,7 @@ class TermBinder:
                 return self._case(expression)
             case _ if isinstance(expression, _PREDICATES):
                 predicate = self.predicate(expression)
-                return None if predicate is None else Truth(predicate)
+                return None if predicate is None else Truth(canonical(predicate))
             case syntax.Constant():
                 self.give_up(expression, "constant_not_understood", "this constant")
                 return None
@@ -147,7 +148,7 @@ class TermBinder:
             return self._case(syntax.Case(((condition, then),), otherwise, call.place))
         if call.name in _LIKES:
             predicate = self.predicate(call)
-            return None if predicate is None else Truth(predicate)
+            return None if predicate is None else Truth(canonical(predicate))
         return self._scalar(call)
 
     def _bin(self, call: syntax.Call) -> Term | None:
@@ -260,7 +261,7 @@ class TermBinder:
             term = self.term(result, Usage.GROUP_EXPRESSION)
             if predicate is None or term is None:
                 return None
-            branches.append((predicate, term))
+            branches.append((canonical(predicate), term))
         otherwise = self.term(case.otherwise, Usage.GROUP_EXPRESSION)
         if otherwise is None:
             return None

@@ -42,10 +42,11 @@ def canonical(predicate: Predicate) -> Predicate:
             return _gather(tuple(canonical(item) for item in items), conjunction=False)
         case Negate(item=item):
             return _negate(canonical(item))
-        case Within(term=term, constants=constants) if len(constants) == 1:
-            return Compare("=", term, constants[0])
         case Within(term=term, constants=constants):
-            return Within(term, tuple(sorted(set(constants), key=key_of)))
+            distinct = tuple(sorted(set(constants), key=key_of))
+            if len(distinct) == 1:
+                return Compare("=", term, distinct[0])
+            return Within(term, distinct)
         case Equal(operator=operator, left=left, right=right):
             first, second = sorted((left, right), key=key_of)
             return Equal(operator, first, second)

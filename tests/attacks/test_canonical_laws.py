@@ -184,6 +184,14 @@ EQUAL += [
             "SELECT sum(CASE WHEN flag = 'Malta' THEN tonnage END) FROM ships",
         ),
         ("SELECT avg(wage) FROM ships", "SELECT mean(wage) FROM ships"),
+        (
+            "SELECT NOT built < 1990 AND flag = 'a' AS k, count(*) FROM ships GROUP BY k",
+            "SELECT flag IN ('a') AND built >= 1990 AS k, count(*) FROM ships GROUP BY k",
+        ),
+        (
+            "SELECT flag IN ('a', 'b') AS k, count(*) FROM ships GROUP BY k",
+            "SELECT flag = 'b' OR flag = 'a' AS k, count(*) FROM ships GROUP BY k",
+        ),
     ]
 ]
 DIFFERENT = [
