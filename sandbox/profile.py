@@ -22,7 +22,7 @@ _FEW_VALUES = 50
 _LABEL_VALUES = 20
 _LABEL_NAME = re.compile(r"fail|fault|target|label|delay|defect|anomal|class|outcome", re.I)
 _IDENTIFIER_NAME = re.compile(
-    r"(^|[_ .-])(u?id|uuid|udi|key|no|nr|number|code|index)$", re.I
+    r"(^|[_ .-])(u?id|uuid|udi|key|no|nr|number|code|index|unit)$", re.I
 )
 
 

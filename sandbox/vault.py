@@ -52,6 +52,7 @@ class Output:
 
     def __init__(self, root: Path, name: str) -> None:
         self.name = name
+        self._named = False  # whether the file at the name is this one
         self._path = vault_path(root, name)
         self._part = self._path.with_name(self._path.name + _PART)
         if self._path.exists():
@@ -76,6 +77,7 @@ class Output:
             os.link(self._part, self._path)  # refuses to replace, unlike rename
         except FileExistsError as error:
             raise ProtocolError("an output's vault name was taken while it ran") from error
+        self._named = True
         self._part.unlink()
         directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -86,8 +88,9 @@ class Output:
 
     def discard(self) -> None:
         """Remove what was written, also where it already has its name."""
-        for path in (self._part, self._path):
-            path.unlink(missing_ok=True)
+        self._part.unlink(missing_ok=True)
+        if self._named:
+            self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the descriptor; a part that was not committed is removed."""
