@@ -19,7 +19,7 @@ from sandbox.disclosure.cell import Cell, Ground
 from sandbox.disclosure.recombine import contributes
 from sandbox.history_audit import audit
 from sandbox.history_entry import Label, Past, label_of, read
-from sandbox.history_units import compare_units
+from sandbox.history_units import compare_units, holds
 from sandbox.joint_rows import Source, agree, belongs_sql, joint_from
 from sandbox.plan import Plan, Unit
 from sandbox.render import term_sql
@@ -54,6 +54,8 @@ def compare(
             found[past.tables, past.joins, past.where, past.keys, past.released] = past
     alike: list[Past] = []
     for past in found.values():
+        if not holds(connection, past.tables):
+            continue  # not comparable: whoever hands over the history hands over its tables
         earlier = Source(past.tables, past.joins, past.where)
         if agree(source, earlier, policy):
             for unit in plan.units:

@@ -32,10 +32,9 @@ def compare_units(
 ) -> None:
     """Withhold cells whose units are all but a few of an earlier total's, or more by few.
 
-    An earlier release over tables that this job does not hold cannot be compared; whoever
-    hands over the history hands over its tables too.
+    Requires that the job holds the tables of the earlier release.
     """
-    if unit.ref is None or not past.released or not _holds(connection, past.tables):
+    if unit.ref is None or not past.released:
         return
     safe = {label_of(cell): cell for cell in cells if cell.is_safe}
     for ref in _units_of(past, unit.domain, policy):
@@ -55,7 +54,8 @@ def compare_units(
                 cell.withhold(Ground.HISTORY)
 
 
-def _holds(connection: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> bool:
+def holds(connection: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> bool:
+    """Whether this job holds all of `tables`."""
     rows = connection.execute("SELECT table_name FROM information_schema.tables").fetchall()
     return set(tables) <= {row[0] for row in rows}
 

@@ -19,7 +19,12 @@ from exchange.keys import services as keys
 from exchange.queries import results
 from exchange.queries.history import History, read_history
 from exchange.queries.models import Query
-from exchange.queries.subjects import encrypted_tables, protected_datasets, schemas_of
+from exchange.queries.subjects import (
+    encrypted_tables,
+    protected_datasets,
+    schemas_of,
+    versions_of,
+)
 from policies.shape_codec import shape_from_json
 from sandbox.protocol import (
     ExecuteJob,
@@ -67,6 +72,12 @@ def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def _named_in(texts: tuple[str, ...], grant: Grant) -> tuple[str, ...]:
+    return tuple(
+        name for name in versions_of(grant) if any(f'"{name}"' in t for t in texts)
+    )
+
+
 def _aggregate(query: Query, job_id: str) -> Delivered:
     grant = query.grant
     used = shape_from_json(query.shape).tables
@@ -77,7 +88,8 @@ def _aggregate(query: Query, job_id: str) -> Delivered:
             sql=query.sql,
             purpose=query.purpose,
             policy=grant.policy_version.canonical,
-            tables=encrypted_tables(grant, used),
+            # Earlier answers over other joins are compared too: on their tables.
+            tables=encrypted_tables(grant, (*used, *_named_in(history.texts, grant))),
             schemas=schemas_of(grant),
             fingerprint=query.fingerprint,
             history=history.texts,
