@@ -48,7 +48,7 @@ class Report:
         *,
         runs: int = 7,
     ) -> None:
-        """Time both in turn after one warm-up each; keep min, median and max of the ratio."""
+        """Time both in turn after one warm-up each; keep min, median and max."""
         mine, theirs = [], []
         for turn in range(runs + 1):
             a, b = _seconds(ours), _seconds(yardstick)

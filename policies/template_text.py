@@ -40,8 +40,8 @@ rules:
     # Withhold a group where the 2 largest units make up 90 %% of a total, or where the
     # second largest could guess the largest to within 10 %%.
     dominance: {n: 2, share: 0.90, p_percent: 10}
-    aggregates:
-      [count, count_distinct, sum, avg, stddev, variance, covar, corr, regr, quantile]
+    # What this node computes today; further ones of the policy language are refused.
+    aggregates: [count, count_distinct, sum, avg]
     # What for. Each purpose may stand in one aggregate rule only.
     purposes:
 %s

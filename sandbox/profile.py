@@ -37,6 +37,7 @@ class _Facts:
     distinct: int
     low: object
     high: object
+    is_whole: bool = False  # a number whose every value is whole, whatever its type
 
     @property
     def is_number(self) -> bool:
@@ -83,12 +84,14 @@ def _facts(
         column if kind == "DOUBLE" or kind[:4] in ("BIGI", "DECI", "DATE", "TIME") else "0"
     )
     finite = f" FILTER (isfinite({column}))" if kind == "DOUBLE" else ""
-    present, different, low, high = connection.execute(
-        f"SELECT count({column}), {distinct}, min({ranged}){finite}, max({ranged}){finite}"
-        f" FROM {quote(table)}"
+    whole = f"bool_and({column} = floor({column})){finite}" if kind == "DOUBLE" else "NULL"
+    present, different, low, high, is_whole = connection.execute(
+        f"SELECT count({column}), {distinct}, min({ranged}){finite}, max({ranged}){finite},"
+        f" {whole} FROM {quote(table)}"
     ).fetchall()[0]
     # An estimate above the number of values would read as a contradiction.
-    return _Facts(name, kind, rows, present, min(different, present), low, high)
+    is_whole = kind == "BIGINT" or bool(is_whole)
+    return _Facts(name, kind, rows, present, min(different, present), low, high, is_whole)
 
 
 def _profile(facts: _Facts) -> ColumnProfile:
@@ -145,15 +148,15 @@ def _propose(facts: _Facts) -> _Proposal:
 
 def _is_fraction(facts: _Facts) -> bool:
     """Whether it is a measurement: those are often all different."""
-    return facts.is_number and facts.type != "BIGINT"
+    return facts.is_number and not facts.is_whole
 
 
 def _unique(facts: _Facts) -> _Proposal:
     named = _IDENTIFIER_NAME.search(facts.name) is not None
     dense = (
-        facts.type == "BIGINT"
-        and isinstance(facts.low, int)
-        and isinstance(facts.high, int)
+        facts.is_whole
+        and isinstance(facts.low, (int, float))
+        and isinstance(facts.high, (int, float))
         and facts.high - facts.low < 2 * facts.rows
     )
     if named or dense:

@@ -147,7 +147,7 @@ class ExecuteJob:
 
 @dataclass(frozen=True, slots=True)
 class SubsetJob:
-    """Execute a subset rule: filtered, capped, licensed rows as a sealed Parquet package."""
+    """Execute a subset rule: filtered, capped, licensed rows as a sealed package."""
 
     job_id: str
     policy: str

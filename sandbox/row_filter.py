@@ -52,7 +52,7 @@ def compile_filter(
 def _invalid(why: str) -> QueryRejected:
     return QueryRejected(
         f"the row filter of the subset rule cannot be used: {why}",
-        hint="Compare columns with constants, joined by AND and OR; then publish the policy "
-        "again.",
+        hint="Compare columns with constants, joined by AND and OR; then publish the "
+        "policy again.",
         code="row_filter_invalid",
     )

@@ -82,7 +82,7 @@ def _rule_of(job: SubsetJob) -> SubsetRule:
     if rule.fingerprint:
         # A promise to mark rows per recipient must not be broken in silence.
         raise QueryRejected(
-            "the rule promises rows marked for each recipient, which this node cannot do yet",
+            "the rule promises rows marked for each recipient, which this node cannot do",
             hint="Ask the provider for a rule without `fingerprint`.",
             code="fingerprint_unavailable",
         )

@@ -220,7 +220,7 @@ class ExpressionTree:
         self.refuse(
             "row_level_output",
             "`*` would let rows leave as they are",
-            "Name dimensions and aggregates: SELECT city, count(*) FROM ... GROUP BY city; "
+            "Name dimensions and aggregates: SELECT d, count(*) FROM ... GROUP BY d; "
             "labelled rows leave only as a licensed subset.",
             place,
         )

@@ -32,7 +32,9 @@ class OfferOfDataset(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     version = serializers.UUIDField(source="version_id")
     version_number = serializers.IntegerField(source="version.number")
-    rows = serializers.IntegerField(source="version.rows")
+    rows = serializers.IntegerField(
+        source="version.rows_about", help_text="To two significant digits."
+    )
     policy = serializers.UUIDField(source="policy_version_id")
     licence = serializers.CharField()
     terms = serializers.CharField()

@@ -43,7 +43,9 @@ class VersionLine(serializers.Serializer[Any]):
     dataset = serializers.UUIDField(source="dataset_id")
     number = serializers.IntegerField()
     state = serializers.CharField()
-    rows = serializers.IntegerField(allow_null=True)
+    rows = serializers.IntegerField(
+        source="rows_about", allow_null=True, help_text="To two significant digits."
+    )
     format = serializers.CharField()
     url = serializers.SerializerMethodField()
     created_at = serializers.DateTimeField()

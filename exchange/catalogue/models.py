@@ -146,6 +146,17 @@ class DatasetVersion(models.Model):
     def __str__(self) -> str:
         return f"{self.dataset} · {self.number}"
 
+    @property
+    def rows_about(self) -> int | None:
+        """The number of rows to two significant digits: all that others may know.
+
+        Beside released counts the exact number would give a withheld one away.
+        """
+        if self.rows is None or self.rows < 100:
+            return self.rows
+        step: int = 10 ** (len(str(self.rows)) - 2)
+        return (self.rows + step // 2) // step * step
+
 
 class StoredFile(models.Model):
     """A file of a version in the vault; its digest is checked before each run."""

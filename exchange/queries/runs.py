@@ -205,16 +205,22 @@ def _hold(query: Query, delivered: Delivered) -> None:
         policy_digest=grant.policy_version.digest,
         licence=grant.request.accepted_licence,
         fingerprint=query.fingerprint,
-        reviewers=[
-            str(review.reviewer.public_id)
-            for review in query.reviews.select_related("reviewer").filter(approves=True)
-        ],
+        reviewers=_approved_by(query),
     )
     release.event_id = event.event_id
     release.save(force_insert=True)
     if delivered.history is not None:
         append_history(delivered.history, release, delivered.history_text)
     move(query, to=QueryState.HELD, by=query.submitted_by, changes={"finished_at": now})
+
+
+def _approved_by(query: Query) -> list[str]:
+    """Who approved this, its request first: what a regulator asks of every release."""
+    of_request = query.grant.request.decisions.select_related("reviewer")
+    of_query = query.reviews.select_related("reviewer")
+    people = [word.reviewer for word in of_request.filter(approves=True)]
+    people += [word.reviewer for word in of_query.filter(approves=True)]
+    return list(dict.fromkeys(str(person.public_id) for person in people))
 
 
 def failed(operation: Operation, error: Failure) -> None:
