@@ -17,6 +17,7 @@ import duckdb
 from policies.document import AggregateRule, Policy
 from sandbox.disclosure.cell import Cell, Ground
 from sandbox.disclosure.recombine import contributes
+from sandbox.errors import QueryRejected
 from sandbox.history_audit import audit
 from sandbox.history_entry import Label, Past, label_of, read
 from sandbox.history_units import compare_units, holds
@@ -55,7 +56,9 @@ def compare(
     alike: list[Past] = []
     for past in found.values():
         if not holds(connection, past.tables):
-            continue  # not comparable: whoever hands over the history hands over its tables
+            if any(_is_protected(name, policy) for name in {*past.tables} & {*plan.tables}):
+                raise _not_held()
+            continue  # it was about nobody of this plan
         earlier = Source(past.tables, past.joins, past.where)
         if agree(source, earlier, policy):
             for unit in plan.units:
@@ -80,6 +83,21 @@ def compare(
                 plan, alike, unit, contributing, connection,
                 policy=policy, min_units=rule.min_units,
             )  # fmt: skip
+
+
+def _is_protected(name: str, policy: Policy) -> bool:
+    table = policy.table(name)
+    return table is None or table.is_protected
+
+
+def _not_held() -> QueryRejected:
+    # Answering without the comparison would let a differencing pair through.
+    return QueryRejected(
+        "an earlier release joined this table with one that this grant does not hold, so "
+        "the answer cannot be compared with it",
+        hint="Ask under a grant whose policy names both tables, or ask the provider.",
+        code="history_not_held",
+    )
 
 
 class _Comparison:

@@ -293,6 +293,11 @@ STAGES: dict[str, Kind] = {
     "history_moved": Kind(
         409, "Another release changed what this one may say", "Submit the query again."
     ),
+    "history_not_held": Kind(
+        422,
+        "An earlier release joined tables that this grant does not hold",
+        "Ask under a grant whose policy names both tables.",
+    ),
     "history_unreadable": Kind(
         422, "The dataset's earlier releases cannot be read", OPERATOR
     ),
