@@ -15,6 +15,9 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
+from policies.errors import PolicyError
+from policies.floor import Floor, load_floor
+
 BASE_DIR: Final = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
@@ -64,7 +67,28 @@ def _secret_key() -> str:
     return key
 
 
+def _policy_floor() -> Floor | None:
+    """What every policy here must keep to; None where the operator names no document."""
+    place: str | None = env.str("BONDED_POLICY_FLOOR", default=None)
+    if place is None and "BONDED_POLICY_FLOOR" not in env.ENVIRON:
+        return None
+    try:
+        # Set but empty is a mistake, not a wish for no floor: "" is a directory, no file.
+        return load_floor(Path(place or "").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImproperlyConfigured(
+            "BONDED_POLICY_FLOOR names no file that this process can read as UTF-8 text. "
+            "Correct the path, or unset it to demand nothing of policies."
+        ) from error
+    except PolicyError as error:
+        raise ImproperlyConfigured(
+            f"The document that BONDED_POLICY_FLOOR names is no floor: {error.message} "
+            f"(line {error.line or 1}). {error.hint}"
+        ) from error
+
+
 SECRET_KEY = _secret_key()
+POLICY_FLOOR: Final = _policy_floor()
 DEBUG: bool = env.bool("BONDED_DEBUG", default=False)
 ALLOWED_HOSTS: list[str] = env.list(
     "BONDED_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"]

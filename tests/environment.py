@@ -37,7 +37,12 @@ def _prepare() -> Path:
         BONDED_LOG_LEVEL="WARNING",
         DJANGO_SETTINGS_MODULE="exchange.settings",
     )
-    for name in ("BONDED_SECRET_KEY", "BONDED_DEBUG", "BONDED_ALLOWED_HOSTS"):
+    for name in (
+        "BONDED_SECRET_KEY",
+        "BONDED_DEBUG",
+        "BONDED_ALLOWED_HOSTS",
+        "BONDED_POLICY_FLOOR",
+    ):
         os.environ.pop(name, None)
     os.environ.setdefault("BONDED_BROKER_URL", "memory://")
     return home

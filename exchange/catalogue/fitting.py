@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from policies.composing import compose
+from django.conf import settings
+
+from policies.composing import compose, line_numbers
 from policies.document import Column, Policy, Role, Table
 from policies.errors import PolicyError
+from policies.floor import check_floor
 from policies.nodes import Node
 
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT",
@@ -72,6 +75,15 @@ def check_fits(
                 hint=f"Table names here: {known}.",
             )
         _check_table(table, node, schemas[table.name])
+
+
+def check_keeps_floor(policy: Policy, text: str) -> None:
+    """Raise WeakerThanFloor, with the line in `text`, unless `policy` keeps to the floor.
+
+    A node whose operator names no floor demands nothing.
+    """
+    if settings.POLICY_FLOOR is not None:
+        check_floor(policy, settings.POLICY_FLOOR, lines=line_numbers(text))
 
 
 def _check_table(table: Table, node: Node, schema: Mapping[str, str]) -> None:

@@ -17,7 +17,7 @@ from exchange.audit.actors import Private
 from exchange.audit.events import EventType
 from exchange.audit.services import record
 from exchange.catalogue import sandbox
-from exchange.catalogue.fitting import check_fits
+from exchange.catalogue.fitting import check_fits, check_keeps_floor
 from exchange.catalogue.models import (
     Dataset,
     DatasetVersion,
@@ -115,8 +115,9 @@ def set_policy(*, dataset: Dataset, text: str, by: User) -> PolicyVersion:
     """The dataset's newest policy version says what `text` (YAML or JSON) says.
 
     The text must name the dataset's table with columns that its newest profiled version
-    has, of fitting types. Same content as the newest version: that one comes back. Raises
-    PolicyError with line and path; Conflict `dataset_not_profiled` before any profile.
+    has, of fitting types, and keep to the node's floor. Same content as the newest version:
+    that one comes back. Raises PolicyError with line and path; Conflict
+    `dataset_not_profiled` before any profile.
     """
     check_can_manage_datasets(by, dataset.organisation)
     policy = load_policy(text)
@@ -129,6 +130,7 @@ def set_policy(*, dataset: Dataset, text: str, by: User) -> PolicyVersion:
             hint="Upload the data and wait for its profile.",
         )
     check_fits(policy, text, own=dataset.table_name, schemas=schemas)
+    check_keeps_floor(policy, text)
     digest = policy_digest(policy)
     with transaction.atomic():
         Dataset.objects.select_for_update().get(pk=dataset.pk)
@@ -166,10 +168,11 @@ def publish(
 ) -> Offer:
     """The version is on offer under that policy; the dataset's earlier offer closes.
 
-    Requires state ready or published. Each further table that the policy names is pinned to
-    the version on offer of the organisation's dataset of that table name. Grants on earlier
-    offers keep their own version and policy version. Raises Conflict `version_not_ready`,
-    `partition_unfit`, `policy_version_unfit`, `table_not_published`,
+    Requires state ready or published, and a policy that keeps to the node's floor as it is
+    now: PolicyError `policy_weaker_than_floor`. Each further table that the policy names is
+    pinned to the version on offer of the organisation's dataset of that table name. Grants
+    on earlier offers keep their own version and policy version. Raises Conflict
+    `version_not_ready`, `partition_unfit`, `policy_version_unfit`, `table_not_published`,
     `table_policy_differs`, `aggregate_mode_fixed`, Invalid `licence_unknown`,
     `policy_without_rule`, `policy_of_another_dataset`.
     """
@@ -177,6 +180,8 @@ def publish(
     check_can_manage_datasets(by, dataset.organisation)
     licence = check_licence(licence)
     policy = policy_version.policy
+    # Again: the operator may have raised the floor since the policy was set.
+    check_keeps_floor(policy, policy_version.source)
     with transaction.atomic():
         dataset = Dataset.objects.select_for_update().get(pk=dataset.pk)
         version = DatasetVersion.objects.get(pk=version.pk)

@@ -72,6 +72,50 @@ def test_weak_value_is_refused(
     assert changes.get("BONDED_SECRET_KEY", "nothing") not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "no file that this process can read"),
+        (b"\xff\xfe", "no file that this process can read"),
+        (b"", "is no floor"),
+        (b"min_units: ten\n", "(line 1)"),
+        (b"version: 1\nmin_unit: 10\n", "(line 2)"),
+    ],
+    ids=["absent", "no text", "empty", "no number", "unknown key"],
+)
+def test_floor_that_cannot_be_read_is_refused(
+    tmp_path: Path, content: bytes | None, expected: str
+) -> None:
+    floor = tmp_path / "floor.yaml"
+    if content is not None:
+        floor.write_bytes(content)
+
+    done = run(tmp_path, READ, BONDED_POLICY_FLOOR=str(floor))
+
+    assert done.returncode != 0
+    assert "ImproperlyConfigured" in done.stderr
+    assert expected in done.stderr
+
+
+def test_floor_named_by_an_empty_setting_is_refused(tmp_path: Path) -> None:
+    done = run(tmp_path, READ, BONDED_POLICY_FLOOR="")
+
+    assert "ImproperlyConfigured" in done.stderr
+
+
+def test_floor_is_read_once_into_the_settings(tmp_path: Path) -> None:
+    floor = tmp_path / "floor.yaml"
+    floor.write_text("version: 1\nmin_units: 12\n", encoding="utf-8")
+
+    done = run(
+        tmp_path,
+        "from exchange import settings; print(settings.POLICY_FLOOR.min_units)",
+        BONDED_POLICY_FLOOR=str(floor),
+    )
+
+    assert (done.returncode, done.stdout) == (0, "12\n")
+
+
 @pytest.mark.parametrize("mode", [{}, PRODUCTION], ids=["development", "production"])
 def test_node_that_was_not_set_up_does_not_serve(
     tmp_path: Path, mode: dict[str, str]
