@@ -57,9 +57,18 @@ def analyse(operation: Operation) -> None:
             grant, sql=query.sql, purpose=query.purpose, job_id=_job_id(operation)
         )
     with completing(operation):
-        # The cap is counted and used up under one lock.
-        Grant.objects.select_for_update().get(pk=grant.pk)
+        _lock_cap(grant)
         _settle(query, found)
+
+
+def _lock_cap(grant: Grant) -> None:
+    # The cap is counted and used up under one lock, over all that it counts: were only this
+    # grant locked, two grants of one consumer would each find the day's last run free.
+    # Always in one order, so that no two wait for each other.
+    sharing = Grant.objects.filter(
+        consumer=grant.consumer_id, offer__dataset=grant.offer.dataset_id, kind=grant.kind
+    )
+    list(sharing.order_by("pk").select_for_update(of=("self",)))
 
 
 def _settle(query: Query, found: analysis.Judgement) -> None:
