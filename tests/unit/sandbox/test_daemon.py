@@ -235,6 +235,14 @@ def in_background(run: Callable[[], object]) -> tuple[threading.Thread, list[Exc
     return thread, caught
 
 
+def is_running(pid: int) -> bool:
+    """Whether a process still runs: one that an earlier test killed may linger unreaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def wait_for_worker(served: Served) -> int:
     """The pid of a running worker: a grandchild of the daemon."""
     direct = set(
@@ -247,7 +255,9 @@ def wait_for_worker(served: Served) -> int:
     )
     stop = time.monotonic() + 20
     while time.monotonic() < stop:
-        workers = [pid for pid in served.descendants() if pid not in direct]
+        workers = [
+            pid for pid in served.descendants() if pid not in direct and is_running(pid)
+        ]
         if workers:
             return workers[0]
         time.sleep(0.01)

@@ -510,6 +510,17 @@ def test_token_is_made_used_and_revoked(house: House) -> None:
     assert secret not in json.dumps(asking.get(f"{API}/tokens").json())
 
 
+def test_token_made_by_a_token_ends_with_it_at_the_latest(house: House) -> None:
+    asking = client(house.builder)
+    end = timezone.now() + timedelta(hours=5)
+    ApiToken.objects.update(expires_at=end)
+
+    fields = {"name": "ci", "scopes": ["catalogue:read"], "expires_in_days": 365}
+    post(asking, f"{API}/tokens", fields)
+
+    assert ApiToken.objects.get(name="ci").expires_at == end
+
+
 def test_expired_token_says_so(house: House) -> None:
     asking = client(house.builder)
     then = timezone.now() - timedelta(days=2)

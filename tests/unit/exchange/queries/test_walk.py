@@ -134,6 +134,18 @@ def test_submit_is_for_builders_of_the_consumer(house: House) -> None:
             submit(grant=grant, sql=COUNT_BY_TYPE, by=person)
 
 
+def test_submit_with_a_colleagues_key_is_an_own_query(house: House) -> None:
+    grant = granted(house)
+    colleague, third = (member(house.consumer, Role.BUILDER) for _ in range(2))
+
+    first = submit(grant=grant, sql=COUNT_BY_TYPE, idempotency_key="k1", by=house.builder)
+    own = submit(grant=grant, sql=COUNT_BY_TYPE, idempotency_key="k1", by=colleague)
+    other = submit(grant=grant, sql=BY_FAILURE, idempotency_key="k1", by=third)
+
+    assert len({first.pk, own.pk, other.pk}) == 3
+    assert own.submitted_by == colleague
+
+
 def test_submit_with_the_same_key_is_the_same_query(house: House) -> None:
     grant = granted(house)
 
