@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -85,10 +86,10 @@ def submit(
     """A query stands in state analysing, recorded, its analysis enqueued.
 
     Aggregate grants take `sql`, subset grants `columns` (none: all granted). The same key
-    under the same grant gives the same query back if the content is the same, else Conflict
-    `idempotency_key_reused`. Refused `grant_revoked`, `grant_expired`, `version_withdrawn`,
-    `purpose_not_granted`, `column_not_granted`; Invalid `sql_missing`, `sql_too_long`,
-    `sql_not_taken`.
+    of the same person under the same grant gives the same query back if the content is the
+    same, else Conflict `idempotency_key_reused`. Refused `grant_revoked`, `grant_expired`,
+    `version_withdrawn`, `purpose_not_granted`, `column_not_granted`; Invalid `sql_missing`,
+    `sql_too_long`, `sql_not_taken`.
     """
     check_can_submit_queries(by, grant.consumer)
     purpose = _checked_purpose(grant, purpose)
@@ -100,7 +101,8 @@ def submit(
             raise _not_sql()
         chosen = _checked_columns(grant, columns)
     content: dict[str, Any] = {"sql": sql, "purpose": purpose, "columns": chosen}
-    earlier = _same_key(grant, idempotency_key, content)
+    key = _own_key(by, idempotency_key)
+    earlier = _same_key(grant, key, content)
     if earlier is not None:
         return earlier
     check_usable(grant, timezone.now())
@@ -109,7 +111,7 @@ def submit(
             query = Query.objects.create(
                 grant=grant,
                 state=QueryState.ANALYSING,
-                idempotency_key=idempotency_key or uuid.uuid4().hex,
+                idempotency_key=key or uuid.uuid4().hex,
                 submitted_by=by,
                 **content,
             )
@@ -127,7 +129,7 @@ def submit(
             enqueue(ANALYSE, query.pk)
     except IntegrityError:
         # Two submissions with one key at the same moment: the first one stands.
-        earlier = _same_key(grant, idempotency_key, content)
+        earlier = _same_key(grant, key, content)
         if earlier is None:
             raise
         return earlier
@@ -318,11 +320,17 @@ def _checked_columns(grant: Grant, columns: Sequence[str]) -> list[str]:
     return [name for name in grant.columns if name in columns or not columns]
 
 
+def _own_key(by: User, key: str) -> str:
+    # Two people may choose one key: a colleague's query is not the answer to an own one,
+    # which would then stand in no record.
+    if len(key) > 200:
+        raise Invalid("an idempotency key has at most 200 characters", code="key_too_long")
+    return hashlib.sha256(f"{by.pk}\n{key}".encode()).hexdigest() if key else ""
+
+
 def _same_key(grant: Grant, key: str, content: dict[str, Any]) -> Query | None:
     if not key:
         return None
-    if len(key) > 200:
-        raise Invalid("an idempotency key has at most 200 characters", code="key_too_long")
     found = Query.objects.filter(grant=grant, idempotency_key=key).first()
     if found is None:
         return None
