@@ -66,7 +66,10 @@ class Tokens(Resource):
     # Not idempotent by key: a kept answer would keep the token's text.
     @extend_schema(request=NewToken, responses={201: TokenIssued})
     def create(self, request: Request) -> Response:
-        """A new token of the reader; none reaches further than the one that makes it."""
+        """A new token of the reader; it reaches no further than one that makes it.
+
+        Nor does it live longer: a token that was stolen would otherwise never expire.
+        """
         fields = self.read(NewToken)
         made_by = request.auth
         if isinstance(made_by, ApiToken):
@@ -82,6 +85,7 @@ class Tokens(Resource):
             name=fields["name"],
             scopes=fields["scopes"],
             expires_in_days=fields["expires_in_days"],
+            not_after=made_by.expires_at if isinstance(made_by, ApiToken) else None,
             by=self.reader,
         )
         context = {**self.get_serializer_context(), "secret": secret}

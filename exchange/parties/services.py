@@ -132,10 +132,17 @@ def grant_membership(
 
 
 def issue_token(
-    *, user: User, name: str, scopes: Iterable[Scope | str], expires_in_days: int, by: Actor
+    *,
+    user: User,
+    name: str,
+    scopes: Iterable[Scope | str],
+    expires_in_days: int,
+    not_after: dt.datetime | None = None,
+    by: Actor,
 ) -> tuple[ApiToken, str]:
     """Return a new token and its secret text, which is kept nowhere.
 
+    It ends in `expires_in_days`, or at `not_after` where that is sooner.
     Requires 1 <= expires_in_days <= 365 and at least one known scope, else Invalid
     (`token_lifetime`, `token_scope_unknown`, `token_scope_missing`).
     """
@@ -161,6 +168,7 @@ def issue_token(
         )
     secret = new_secret()
     now = timezone.now()
+    ends = now + dt.timedelta(days=expires_in_days)
     with transaction.atomic():
         token = ApiToken.objects.create(
             user=user,
@@ -169,7 +177,7 @@ def issue_token(
             digest=digest_of(secret),
             scopes=wanted,
             created_at=now,
-            expires_at=now + dt.timedelta(days=expires_in_days),
+            expires_at=ends if not_after is None else min(ends, not_after),
         )
         record(
             type=EventType.TOKEN_ISSUED,
