@@ -83,6 +83,9 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - called by name
+    if not hasattr(request, "user"):
+        # Refused before anybody was recognised, as for a foreign Host: no page can be made.
+        return HttpResponse("Bad request\n", status=400, content_type="text/plain")
     return error_page(
         request,
         Invalid(

@@ -188,7 +188,7 @@ def detail(request: UserRequest, dataset_id: str) -> HttpResponse:
 
 @signed_in
 def policy_document(request: UserRequest, dataset_id: str) -> HttpResponse:
-    """The policy on offer, whole, as its reader may download and re-check it."""
+    """The policy on offer, whole; with the remarks in it for its provider alone."""
     dataset = selectors.dataset_visible_to(request.user, dataset_id)
     offer = selectors.open_offer(dataset)
     found = offer.policy_version if offer else selectors.newest_policy(dataset)
@@ -196,6 +196,7 @@ def policy_document(request: UserRequest, dataset_id: str) -> HttpResponse:
         offer is None and not can_manage_datasets(request.user, dataset.organisation)
     ):
         return redirect("catalogue:detail", dataset_id)
+    is_own = can_manage_datasets(request.user, dataset.organisation)
     return render_page(
         request,
         "catalogue/policy.html",
@@ -203,7 +204,8 @@ def policy_document(request: UserRequest, dataset_id: str) -> HttpResponse:
         crumbs=[crumb(*CRUMB), crumb(dataset.title, "catalogue:detail", dataset.pk)],
         dataset=dataset,
         policy_version=found,
-        text=found.source,
+        is_own=is_own,
+        text=found.source if is_own else found.canonical,
         sentences=selectors.policy_sentences(found),
     )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from django.test import Client
 from django.urls import reverse
 
 from exchange.agreements.models import Grant
 from exchange.audit.sequencer import seal_all
+from exchange.catalogue.services import publish, set_policy
 from exchange.parties.models import Kind, Role, User
 from exchange.queries.models import Query
 from exchange.queries.releases import open_covered
@@ -209,6 +211,32 @@ def test_too_many_fields_is_said_not_shown_as_a_fault(
 
     assert response.status_code == 400
     assert "request_malformed" in response.content.decode()
+
+
+def test_foreign_host_is_a_bad_request_and_no_fault(db: None, client: Client) -> None:
+    client.raise_request_exception = False
+
+    response = client.get(reverse("parties:sign_in"), headers={"host": "evil.example"})
+
+    assert response.status_code == 400
+
+
+def test_policy_document_has_the_remarks_for_its_provider_alone(
+    house: House, as_user: SignedIn
+) -> None:
+    version, _ = walk.ready(house)
+    text = f"# ask the foreman first\n{walk.policy_text(cap=9)}"
+    policy = set_policy(dataset=version.dataset, text=text, by=house.steward)
+    publish(version=version, policy_version=policy, licence="CC0-1.0", by=house.steward)
+    page = reverse("catalogue:policy", args=[version.dataset_id])
+
+    own, other = (
+        as_user(user).get(page).content.decode() for user in (house.steward, house.builder)
+    )
+
+    assert "foreman" in own
+    assert "foreman" not in other
+    assert "max_queries_per_day" in other
 
 
 def test_catalogue_finds_filters_and_pages(house: House, as_user: SignedIn) -> None:
