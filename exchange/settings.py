@@ -137,6 +137,7 @@ INSTALLED_APPS = [
     "exchange.api",
     "exchange.web",
     "exchange.node",
+    "exchange.demo",
 ]
 
 MIDDLEWARE = [
@@ -293,7 +294,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["exchange.api.bodies.JsonBody"],
     "URL_FORMAT_OVERRIDE": None,  # `?format=` says what an upload is
     "EXCEPTION_HANDLER": "exchange.api.errors.problem_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",

@@ -8,10 +8,11 @@ from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.parsers import BaseParser, JSONParser
+from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from exchange.api.bodies import JsonBody
 from exchange.api.errors import HttpProblem
 from exchange.api.idempotency import idempotent
 from exchange.api.resource import Resource, created
@@ -78,7 +79,7 @@ class PolicyShown(serializers.Serializer[Any]):
 
 class Policies(Resource):
     serializer_class = PolicyShown
-    parser_classes = (JSONParser, YamlText, OldYamlText, PlainText)
+    parser_classes = (JsonBody, YamlText, OldYamlText, PlainText)
     ordering = ("-number",)
     scopes: ClassVar = {
         "list": Scope.CATALOGUE_READ,

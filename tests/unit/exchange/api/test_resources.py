@@ -489,6 +489,18 @@ def test_operation_of_others_is_not_there(house: House, release: Release) -> Non
     assert stranger.get(location).json()["code"] == "not_found"
 
 
+@pytest.mark.parametrize("path", ["queries", "policies"])
+def test_body_nested_too_deeply_is_malformed(house: House, path: str) -> None:
+    if path == "policies":
+        path = f"datasets/{walk.registered(house).pk}/policies"
+    asking = client(house.steward)
+    asking.raise_request_exception = False
+
+    answer = asking.post(f"{API}/{path}", "[" * 100_000, content_type="application/json")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "body_malformed")
+
+
 # --- tokens ---------------------------------------------------------------------------
 
 
