@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management import BaseCommand, call_command
+from django.db import connection
 
 from exchange.node.readiness import has_secret_key
 from exchange.node.secret_files import Places, make_directories, make_secrets
@@ -30,5 +32,10 @@ class Command(BaseCommand):
         if not has_secret_key():
             # Made just now; the settings of this process were read before.
             settings.SECRET_KEY = places.django_key.read_text(encoding="ascii").strip()
+        if connection.vendor == "sqlite":
+            # Its journal takes over the mode. A copy elsewhere must stay the owner's too.
+            database = Path(settings.DATABASES["default"]["NAME"])
+            database.touch(mode=0o600)
+            database.chmod(0o600)
         call_command("migrate", interactive=False, verbosity=0)
         self.stdout.write("the node is set up")

@@ -141,7 +141,7 @@ def test_setup_makes_a_node_that_serves_and_is_safe_to_repeat(tmp_path: Path) ->
             text.decode().split("\n")[-2 if text.endswith(b"\n") else -1]
             not in first.stdout
         )
-    for path in (home / "secrets").iterdir():
+    for path in [*(home / "secrets").iterdir(), home / "db.sqlite3"]:
         assert path.stat().st_mode & 0o777 == 0o600
     for path in [home, *(p for p in home.iterdir() if p.is_dir())]:
         assert path.stat().st_mode & 0o077 == 0
