@@ -1,0 +1,1 @@
+"""People, data and exchanges that `./bonded demo` puts into a new node."""
