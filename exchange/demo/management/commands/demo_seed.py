@@ -18,6 +18,8 @@ class Command(BaseCommand):
             seed(lambda step: self.stdout.write(f"demo: {step}"))
         except (ExchangeError, PolicyError) as error:
             raise CommandError(f"{error.code}: {error} {error.hint}") from error
+        except KeyboardInterrupt as stop:
+            raise CommandError("stopped; ./bonded demo goes on from here") from stop
         self.stdout.write(
             f"\n{accounts_table()}\n\nThe passwords are public: keep the demo to yourself."
         )
