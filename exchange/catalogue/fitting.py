@@ -105,11 +105,7 @@ def _check_type(column: Column, type_: str, at: Node) -> None:
         (column.grid is not None and not is_number, "a grid", "a number"),
         (column.clamp is not None and not is_number, "a clamp", "a number"),
         (column.grain is not None and not is_date, "a grain", "a date or a timestamp"),
-        (
-            column.scale is not None and not type_.startswith(_INEXACT),
-            "a scale",
-            "a floating-point number",
-        ),
+        (column.scale is not None and not is_number, "a scale", "a number"),
         (
             column.has(Role.UNIT_KEY) and type_.startswith(_INEXACT),
             "a unit key",
