@@ -71,7 +71,7 @@ rules:
     min_units: 10
     dominance: {n: 2, share: 0.85, p_percent: 10}
     aggregates: [count, count_distinct, sum, avg]
-    purposes: [port-logistics]
+    purposes: [logistics-planning]
     approval: {reviewers: 1}
     max_queries_per_day: 50
 """

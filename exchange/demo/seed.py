@@ -190,7 +190,7 @@ def _requested(offer: Offer, source: Source, kind: str, *, by: User) -> AccessRe
         offer=offer,
         consumer=consumer,
         kind=kind,
-        purpose="predictive-maintenance" if is_machining else "port-logistics",
+        purpose="predictive-maintenance" if is_machining else "logistics-planning",
         legal_basis="not-personal",
         justification="To learn when a machine needs care."
         if is_machining
