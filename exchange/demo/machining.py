@@ -13,7 +13,7 @@ from random import Random
 
 from exchange.demo.csv_text import Cell, csv_bytes, sometimes
 
-ROWS = 20_000
+ROWS = 20_163
 MACHINES = 400
 FIRST_DAY = date(2025, 1, 1)
 DAYS = 365

@@ -12,7 +12,7 @@ from random import Random
 
 from exchange.demo.csv_text import Cell, csv_bytes, sometimes
 
-ROWS = 25_000
+ROWS = 25_137
 VESSELS = 1_500
 FIRST_DAY = date(2025, 1, 1)
 DAYS = 365

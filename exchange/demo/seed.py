@@ -66,12 +66,12 @@ class Source:
 
 MACHINING = Source(
     "machine-tools", "sam", "machining", "Machining runs with failures",
-    "Generated: 20,000 runs of 400 machine tools in a year; which of them failed.",
+    "Generated: runs of 400 machine tools in a year; which of them failed.",
     policies.MACHINING, machining_csv,
 )  # fmt: skip
 PORT_CALLS = Source(
     "port-authority", "paul", "port_calls", "Port calls with delays",
-    "Generated: 25,000 calls of 1,500 ships at eight ports in a year; which were delayed.",
+    "Generated: calls of 1,500 ships at eight ports in a year; which were delayed.",
     policies.PORT_CALLS, port_calls_csv,
 )  # fmt: skip
 

@@ -55,3 +55,13 @@ def test_free_port_keeps_a_free_one_and_says_nothing(
 
     assert script.free_port(HOST, port) == port
     assert capsys.readouterr().out == ""
+
+
+def test_demo_for_other_machines_is_refused(
+    script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its passwords are printed in the documents."""
+    with pytest.raises(SystemExit):
+        script.run_demo("0.0.0.0", None)
+
+    assert "passwords are public" in capsys.readouterr().err
