@@ -60,7 +60,8 @@ def test_message_comes_back_as_it_was_put(channel: Channel) -> None:
 
 
 def test_torn_message_is_passed_over(channel: Channel, folder: Path) -> None:
-    (folder / "1_torn.bell.msg").write_bytes(b"")
+    # Messages are taken in the order of their names: this one stands first.
+    (folder / "0_torn.bell.msg").write_bytes(b"")
     channel._put("bell", {"body": "whole"})
 
     with pytest.raises(Empty):
