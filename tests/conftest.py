@@ -28,13 +28,17 @@ settings.load_profile("long" if os.environ.get("BONDED_TEST_LONG") else "quick")
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """Let a transactional test empty the tables on SQLite, where that is DELETE.
+    """Let a transactional test empty the tables: by DELETE, on PostgreSQL by TRUNCATE.
 
-    The triggers against deletion are put back by the test that shows them at work.
+    The triggers against that are put back by the tests that show them at work.
     """
-    if connection.vendor != "sqlite":
-        return
     with django_db_blocker.unblock(), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            for table in ("auditevent", "treenode", "storedcheckpoint"):
+                cursor.execute(
+                    f"ALTER TABLE audit_{table} DISABLE TRIGGER audit_{table}_no_truncate"
+                )
+            return
         cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
         for (name,) in cursor.fetchall():
             if name.endswith("_no_delete"):
