@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from django.http import HttpRequest
+from django.http import HttpRequest, UnreadablePostError
 from django.http.multipartparser import FILE, ChunkIter, LazyStream, MultiPartParser, Parser
 from django.utils.encoding import force_str
 from django.utils.http import parse_header_parameters
 
 from exchange.api.errors import HttpProblem
+from exchange.errors import Invalid
 
 PIECE_BYTES = 64 * 1024
 MAX_FIELD_BYTES = 64 * 1024
@@ -35,7 +36,11 @@ class Incoming:
 
 
 def incoming(request: HttpRequest) -> Incoming:
-    """The file that the body carries. Raises HttpProblem if it has none, or no length."""
+    """The file that the body carries.
+
+    Raises HttpProblem if it has none, or no length; Invalid `upload_interrupted` if the
+    sender went away before the file began.
+    """
     if not request.META.get("CONTENT_LENGTH"):
         raise HttpProblem(
             "length_required",
@@ -43,7 +48,14 @@ def incoming(request: HttpRequest) -> Incoming:
         )
     kind, parameters = parse_header_parameters(request.META.get("CONTENT_TYPE", ""))
     if kind == "multipart/form-data":
-        return _file_of_form(request, parameters.get("boundary", ""))
+        try:
+            return _file_of_form(request, parameters.get("boundary", ""))
+        except UnreadablePostError as error:
+            raise Invalid(
+                "the upload stopped before its end",
+                code="upload_interrupted",
+                hint="Send the file again.",
+            ) from error
     return Incoming("", _pieces(cast("Readable", request)))
 
 
