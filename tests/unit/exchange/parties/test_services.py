@@ -72,14 +72,14 @@ def test_organisation_of_an_unknown_kind_is_refused_by_the_database() -> None:
 
 def test_register_user_can_log_in_and_may_do_nothing() -> None:
     user = register_user(
-        username="ada", password=PASSWORD, full_name="Ada B. Lovelace", by=NODE
+        username="grace-h", password=PASSWORD, full_name="Ada B. Lovelace", by=NODE
     )
 
     assert user.check_password(PASSWORD)
     assert (user.first_name, user.last_name) == ("Ada", "B. Lovelace")
     assert not permissions.can_administer(user, OrganisationFactory())
     assert b"Lovelace" not in bytes(AuditEvent.objects.get().entry)
-    assert b"ada" not in bytes(AuditEvent.objects.get().entry)
+    assert b"grace-h" not in bytes(AuditEvent.objects.get().entry)
 
 
 @pytest.mark.parametrize(
