@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sandbox.render import text_literal
+from sandbox.quoting import text_literal
 
 
 @dataclass(frozen=True, slots=True)

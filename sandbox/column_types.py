@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from sandbox.engine import literal, quote
+from sandbox.quoting import quoted, text_literal
 
 _SAMPLE_ROWS = 20_000
 _SAMPLE_SHARE = 0.9
@@ -64,24 +64,24 @@ def _candidates(v: str) -> list[Candidate]:
         ),
     ]
     for form in _DATE_FORMATS:
-        parsed = f"try_strptime({trimmed}, {literal(form)})"
+        parsed = f"try_strptime({trimmed}, {text_literal(form)})"
         found.append(Candidate("DATE", f"{parsed} IS NOT NULL", f"CAST({parsed} AS DATE)"))
     cast = f"TRY_CAST({trimmed} AS TIMESTAMP)"
     iso = f"({_matches(v, _ISO_TIME)} AND {cast} IS NOT NULL)"
     found.append(Candidate("TIMESTAMP", iso, cast))
     for form in _DATE_FORMATS:
         for time in _TIME_FORMATS:
-            parsed = f"try_strptime({trimmed}, {literal(form + time)})"
+            parsed = f"try_strptime({trimmed}, {text_literal(form + time)})"
             found.append(Candidate("TIMESTAMP", f"{parsed} IS NOT NULL", parsed))
     return found
 
 
 def _matches(v: str, pattern: str) -> str:
-    return f"regexp_full_match({v}, {literal(pattern)})"
+    return f"regexp_full_match({v}, {text_literal(pattern)})"
 
 
 def _is_nothing(v: str) -> str:
-    words = ", ".join(literal(word) for word in _NOTHING)
+    words = ", ".join(text_literal(word) for word in _NOTHING)
     return f"({v} IS NULL OR trim({v}) IN ({words}))"
 
 
@@ -105,10 +105,10 @@ def _propose(
     )
     proposed = []
     for name in names:
-        candidates = _candidates(quote(name))
+        candidates = _candidates(quoted(name))
         tests = ", ".join(f"count(*) FILTER ({c.fits})" for c in candidates)
         something, *counts = connection.execute(
-            f"SELECT count(*), {tests} FROM sample WHERE NOT {_is_nothing(quote(name))}"
+            f"SELECT count(*), {tests} FROM sample WHERE NOT {_is_nothing(quoted(name))}"
         ).fetchall()[0]
         fitting = [
             candidate
@@ -142,7 +142,7 @@ def _prove(
         test
         for name, candidate in proposed
         if candidate is not None
-        for test in _tests(quote(name), candidate)
+        for test in _tests(quoted(name), candidate)
     ]
     counts: list[int] = []
     if tests:
@@ -199,8 +199,8 @@ def _decide(name: str, candidate: Candidate, counts: Sequence[int]) -> ColumnTyp
         if codes or (decimals == 0 and plain == fits and integers < fits):
             return _text(name)
         kind = _number_type(fits, integers, plain, decimals, whole)
-        value = f"TRY_CAST(trim({quote(name)}) AS {kind})"
-    nothing = _is_nothing(quote(name))
+        value = f"TRY_CAST(trim({quoted(name)}) AS {kind})"
+    nothing = _is_nothing(quoted(name))
     value = f"CASE WHEN {nothing} THEN NULL ELSE {value} END"
     broken = f"NOT {nothing} AND NOT {candidate.fits}" if mistakes else ""
     return ColumnType(name, kind, value, broken)
@@ -215,4 +215,4 @@ def _number_type(fits: int, integers: int, plain: int, decimals: int, whole: int
 
 
 def _text(name: str) -> ColumnType:
-    return ColumnType(name, "VARCHAR", quote(name))
+    return ColumnType(name, "VARCHAR", quoted(name))

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import duckdb
 
 from sandbox.protocol import Limits
+from sandbox.quoting import quoted, text_literal
 
 # The engine's own limit is below the process's, so that it usually refuses first, in words.
 _ENGINE_SHARE_OF_MEMORY = 0.8
@@ -50,7 +51,8 @@ def open_engine(
         connection.execute("SET enable_external_access = false")
         for table, shards in images.items():
             connection.execute(
-                f"CREATE VIEW {quote(table)} AS SELECT * FROM read_parquet({_list(shards)})"
+                f"CREATE VIEW {quoted(table)} AS "
+                f"SELECT * FROM read_parquet({_list(shards)})"
             )
         # Fetched, because an unfinished result blocks `connection.sql`.
         connection.execute("SET lock_configuration = true").fetchall()
@@ -60,15 +62,5 @@ def open_engine(
     return connection
 
 
-def quote(name: str) -> str:
-    """Return `name` as a quoted SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """Return `text` as a SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _list(paths: Sequence[str]) -> str:
-    return "[" + ", ".join(literal(path) for path in paths) + "]"
+    return "[" + ", ".join(text_literal(path) for path in paths) + "]"

@@ -15,7 +15,8 @@ from sandbox.disclosure.cell import Cell, Ground
 from sandbox.history_entry import Label, Past, label_of
 from sandbox.joint_rows import Source, belongs_sql, joint_from
 from sandbox.plan import Plan, Unit
-from sandbox.render import term_sql, text_literal
+from sandbox.quoting import text_literal
+from sandbox.render import term_sql
 from sandbox.stage_two import scalar
 from sandbox.terms import Kind, Ref, Term
 

@@ -27,12 +27,13 @@ from sandbox.csv_dialect import (
     records,
     reject_ragged,
 )
-from sandbox.engine import literal, open_engine, quote
+from sandbox.engine import open_engine
 from sandbox.errors import ResourceExceeded, UploadRejected
 from sandbox.parquet import encrypted_writer
 from sandbox.pme import aad_prefix
 from sandbox.profile import profile_table
 from sandbox.protocol import Format, ProfileJob, ProfileOutcome, StoredFile
+from sandbox.quoting import quoted, text_literal
 from sandbox.recode import to_utf8
 
 _STAGED = "staged"
@@ -94,7 +95,7 @@ def _from_csv(job: ProfileJob, source: int, output: int, scratch: int) -> Profil
             warnings += more
             _reject_mistakes(connection, relation, types, text, delimiter, job)
             values = ", ".join(
-                f"{column.value} AS {quote(column.name)}" for column in types
+                f"{column.value} AS {quoted(column.name)}" for column in types
             )
             connection.execute(f"CREATE TABLE {_STAGED} AS SELECT {values} FROM {relation}")
         except duckdb.OutOfMemoryException:
@@ -112,9 +113,10 @@ def _from_csv(job: ProfileJob, source: int, output: int, scratch: int) -> Profil
 
 def _csv_relation(path: str, delimiter: str, names: Sequence[str], *, header: bool) -> str:
     """The file as a SQL relation of text columns, read in file order."""
-    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
+    columns = ", ".join(f"{text_literal(name)}: 'VARCHAR'" for name in names)
     return (
-        f"read_csv({literal(path)}, auto_detect = false, delim = {literal(delimiter)},"
+        f"read_csv({text_literal(path)}, auto_detect = false,"
+        f" delim = {text_literal(delimiter)},"
         " quote = '\"', escape = '\"', comment = '', nullstr = '', strict_mode = true,"
         f" null_padding = false, header = {'true' if header else 'false'},"
         f" max_line_size = {MOST_LINE_BYTES}, compression = 'none', parallel = false,"
@@ -178,7 +180,7 @@ def _from_parquet(job: ProfileJob, source: int, output: int) -> ProfileOutcome:
     path = f"/proc/self/fd/{source}"
     with contextlib.closing(open_engine({}, job.limits, files=[path])) as connection:
         try:
-            relation = f"read_parquet([{literal(path)}])"
+            relation = f"read_parquet([{text_literal(path)}])"
             described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
             columns = [(str(row[0]), str(row[1])) for row in described]
             values = ", ".join(
@@ -273,7 +275,7 @@ def _parquet_value(name: str, kind: str, warnings: list[str]) -> str:
         )
     if kind == "TIMESTAMP WITH TIME ZONE":
         warnings.append(f"Column {name} is taken in UTC.")
-    return f"CAST({quote(name)} AS {simpler}) AS {quote(name)}"
+    return f"CAST({quoted(name)} AS {simpler}) AS {quoted(name)}"
 
 
 def _truncated(what: str) -> UploadRejected:

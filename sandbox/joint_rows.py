@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies.document import Policy
-from sandbox.render import predicate_sql, quoted, term_sql
+from sandbox.quoting import quoted
+from sandbox.render import predicate_sql, term_sql
 from sandbox.terms import Predicate, Ref
 
 Join = tuple[Ref, Ref]

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 
 import duckdb
 
-from sandbox.engine import literal, open_engine, quote
+from sandbox.engine import open_engine
 from sandbox.errors import ProtocolError
 from sandbox.parquet import encrypted_writer
 from sandbox.pme import aad_prefix
 from sandbox.protocol import PartitionJob, PartitionOutcome, StoredFile, TableSchema
+from sandbox.quoting import quoted, text_literal
 
 _BATCH_ROWS = 50_000
 _KEY_BYTES = 32
@@ -33,7 +34,7 @@ def partition(
     """
     table = job.source.table
     with contextlib.closing(open_engine(images, job.limits)) as connection:
-        described = connection.execute(f"DESCRIBE {quote(table)}").fetchall()
+        described = connection.execute(f"DESCRIBE {quoted(table)}").fetchall()
         columns = tuple((str(row[0]), str(row[1])) for row in described)
         _check(job, columns, outputs)
         files = []
@@ -70,7 +71,7 @@ def _shard_relation(
     connection: duckdb.DuckDBPyConnection, job: PartitionJob, index: int
 ) -> str:
     """SQL for the rows of one shard."""
-    table, shards = quote(job.source.table), len(job.outputs)
+    table, shards = quoted(job.source.table), len(job.outputs)
     if shards == 1:
         return f"SELECT * FROM {table}"
     if not job.units:
@@ -78,8 +79,8 @@ def _shard_relation(
         rows = int(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])
         start, end = index * rows // shards, (index + 1) * rows // shards
         return f"SELECT * FROM {table} LIMIT {end - start} OFFSET {start}"
-    unit = f"CAST({quote(job.units[0])} AS VARCHAR)"
-    keyed = f"sha256({literal(job.shard_key.hex())} || {unit})"
+    unit = f"CAST({quoted(job.units[0])} AS VARCHAR)"
+    keyed = f"sha256({text_literal(job.shard_key.hex())} || {unit})"
     shard = f"coalesce(CAST('0x' || left({keyed}, 12) AS BIGINT) % {shards}, 0)"
     return f"SELECT * FROM {table} WHERE {shard} = {index}"
 
@@ -108,7 +109,7 @@ def _count_units(
     if not job.units:
         return rows
     every = " UNION ALL ".join(
-        f"SELECT CAST({quote(unit)} AS VARCHAR) AS u FROM {quote(job.source.table)}"
+        f"SELECT CAST({quoted(unit)} AS VARCHAR) AS u FROM {quoted(job.source.table)}"
         for unit in job.units
     )
     found = connection.execute(f"SELECT count(DISTINCT u) FROM ({every})").fetchall()

@@ -14,8 +14,8 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 import duckdb
 
-from sandbox.engine import quote
 from sandbox.protocol import ColumnProfile
+from sandbox.quoting import quoted
 
 _EXACT_DISTINCT_ROWS = 100_000
 _FEW_VALUES = 50
@@ -65,9 +65,9 @@ def profile_table(
     connection: duckdb.DuckDBPyConnection, table: str
 ) -> tuple[int, tuple[ColumnProfile, ...]]:
     """Return the number of rows of `table` and the profile of each of its columns."""
-    described = connection.execute(f"DESCRIBE {quote(table)}").fetchall()
+    described = connection.execute(f"DESCRIBE {quoted(table)}").fetchall()
     columns = [(str(row[0]), str(row[1])) for row in described]
-    counted = connection.execute(f"SELECT count(*) FROM {quote(table)}").fetchall()
+    counted = connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchall()
     rows = int(counted[0][0])
     return rows, tuple(
         _profile(_facts(connection, table, name, kind, rows)) for name, kind in columns
@@ -77,7 +77,7 @@ def profile_table(
 def _facts(
     connection: duckdb.DuckDBPyConnection, table: str, name: str, kind: str, rows: int
 ) -> _Facts:
-    column = quote(name)
+    column = quoted(name)
     count = "approx_count_distinct" if rows > _EXACT_DISTINCT_ROWS else "count"
     distinct = f"{count}({column})" if count != "count" else f"count(DISTINCT {column})"
     ranged = (
@@ -87,7 +87,7 @@ def _facts(
     whole = f"bool_and({column} = floor({column})){finite}" if kind == "DOUBLE" else "NULL"
     present, different, low, high, is_whole = connection.execute(
         f"SELECT count({column}), {distinct}, min({ranged}){finite}, max({ranged}){finite},"
-        f" {whole} FROM {quote(table)}"
+        f" {whole} FROM {quoted(table)}"
     ).fetchall()[0]
     # An estimate above the number of values would read as a contradiction.
     is_whole = kind == "BIGINT" or bool(is_whole)

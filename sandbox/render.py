@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from sandbox.quoting import quoted, text_literal
 from sandbox.terms import (
     All,
     Always,
@@ -30,16 +31,6 @@ from sandbox.terms import (
 )
 
 _INFIX = {"||"}
-
-
-def quoted(name: str) -> str:
-    """Return an identifier in double quotes, which stops any name from being syntax."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def text_literal(value: str) -> str:
-    """Return a string constant; standard quoting, no escapes are read by the engine."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 def number_literal(value: Decimal | int) -> str:

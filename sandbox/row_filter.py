@@ -17,7 +17,8 @@ from sandbox.bind_terms import TermBinder
 from sandbox.errors import QueryRejected
 from sandbox.facts import Facts
 from sandbox.parse import parse
-from sandbox.render import predicate_sql, quoted
+from sandbox.quoting import quoted
+from sandbox.render import predicate_sql
 from sandbox.scope import Scope
 
 

@@ -13,7 +13,8 @@ from decimal import Decimal
 from policies.document import AggregateRule, Policy
 from sandbox.contrasts import contrast_sql, tracks_outside
 from sandbox.plan import Plan, Unit
-from sandbox.render import predicate_sql, quoted, term_sql
+from sandbox.quoting import quoted
+from sandbox.render import predicate_sql, term_sql
 from sandbox.terms import Always, Kind, Ref
 
 DEFAULT_SCALE = 6  # decimals kept of a DOUBLE whose policy names none

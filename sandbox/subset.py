@@ -19,10 +19,11 @@ import pyarrow as pa
 
 from policies.codec import load_policy
 from policies.document import SubsetRule
-from sandbox.engine import open_engine, quote
+from sandbox.engine import open_engine
 from sandbox.errors import QueryRejected
 from sandbox.parquet import plain_writer
 from sandbox.protocol import StoredFile, SubsetJob, SubsetOutcome
+from sandbox.quoting import quoted
 from sandbox.row_filter import compile_filter
 from sandbox.sealing import SealWriter
 
@@ -98,11 +99,11 @@ def _rows(
     condition = "TRUE"
     if rule.row_filter is not None:
         condition = compile_filter(rule.row_filter, table, job.schema.columns, connection)
-    names = ", ".join(quote(name) for name in job.columns)
+    names = ", ".join(quoted(name) for name in job.columns)
     # The key is a value, never part of the text: SQL is shown and logged.
     return connection.sql(
         f"WITH fitting AS (SELECT {names}, row_number() OVER () AS bonded_row "
-        f"FROM {quote(table)} WHERE ({condition}) IS TRUE), "
+        f"FROM {quoted(table)} WHERE ({condition}) IS TRUE), "
         "chosen AS (SELECT * FROM fitting "
         "ORDER BY sha256($key || bonded_row::VARCHAR) LIMIT $most) "
         f"SELECT {names} FROM chosen ORDER BY bonded_row",

@@ -13,7 +13,8 @@ import duckdb
 
 from policies.document import Policy
 from sandbox.plan import Plan
-from sandbox.render import quoted, term_sql
+from sandbox.quoting import quoted
+from sandbox.render import term_sql
 from sandbox.terms import Ref, Term
 
 MAX_DOMAIN = 10_000

@@ -16,8 +16,8 @@ from policies.codec import load_policy
 from policies.decision import Request, Verdict, decide
 from policies.document import Policy
 from sandbox.analyse import analyse
-from sandbox.engine import quote
 from sandbox.protocol import Limits
+from sandbox.quoting import quoted
 from sandbox.release import release
 
 LIMITS = Limits(memory_bytes=1024**3)
@@ -61,7 +61,7 @@ def _rows(case: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
 
 def _engine(case: dict[str, Any]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
-    columns = ", ".join(f"{quote(name)} {kind}" for name, kind in case["types"].items())
+    columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in case["types"].items())
     connection.execute(f"CREATE TABLE t ({columns})")
     marks = ", ".join("?" for _ in case["types"])
     connection.executemany(f"INSERT INTO t VALUES ({marks})", list(_rows(case)))
