@@ -12,8 +12,9 @@ from typing import Any
 
 import duckdb
 
-from policies.shape import Finding, Place
+from policies.shape import Finding
 from sandbox import syntax
+from sandbox.places import Places
 from sandbox.tree import Tree
 
 MAX_SQL_CHARACTERS = 100_000
@@ -91,9 +92,9 @@ def _refused(sql: str, data: dict[str, Any]) -> Finding:
             "Write SELECT ... FROM ...; the catalogue shows tables and columns.",
         )
     position = data.get("position")
-    place = None
+    places, place = Places(sql), None
     if isinstance(position, str) and position.isdigit():
-        place = place_at(sql, int(position))
+        place = places.at(min(int(position), places.size_bytes))
     return Finding(
         "sql_syntax",
         "the text is not valid SQL"
@@ -101,10 +102,3 @@ def _refused(sql: str, data: dict[str, Any]) -> Finding:
         "Check the spelling and the brackets there.",
         place,
     )
-
-
-def place_at(sql: str, byte_offset: int) -> Place:
-    """Turn the engine's byte offset into a place counted in characters."""
-    before = sql.encode()[:byte_offset].decode(errors="ignore")
-    line = before.count("\n") + 1
-    return Place(len(before), line, len(before) - before.rfind("\n"))

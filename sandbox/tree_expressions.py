@@ -7,11 +7,11 @@ from typing import Any
 
 from policies.shape import Finding, Place
 from sandbox import syntax
+from sandbox.places import Places
 from sandbox.syntax import Expression
 
 MAX_NODES = 20_000
 MAX_DEPTH = 60
-_NO_PLACE = 2**63
 
 _COMPARISONS = {
     "COMPARE_EQUAL": "=",
@@ -40,7 +40,7 @@ class ExpressionTree:
     """Reads expressions; `findings` collects what has no branch."""
 
     def __init__(self, sql: str) -> None:
-        self._bytes = sql.encode()
+        self._places = Places(sql)
         self._nodes = 0
         self._depth = 0
         self.findings: list[Finding] = []
@@ -64,10 +64,10 @@ class ExpressionTree:
     def place(self, node: dict[str, Any]) -> Place | None:
         """Return where a node stands, or None where the engine does not say."""
         offset = node.get("query_location")
-        if not isinstance(offset, int) or offset >= _NO_PLACE or offset > len(self._bytes):
+        # Where the engine knows no place it gives a number past every text.
+        if not isinstance(offset, int) or not 0 <= offset <= self._places.size_bytes:
             return None
-        before = self._bytes[:offset].decode(errors="ignore")
-        return Place(len(before), before.count("\n") + 1, len(before) - before.rfind("\n"))
+        return self._places.at(offset)
 
     def unknown_fields(self, node: dict[str, Any], *known: str) -> bool:
         """Leave a finding where a node has a field that is not `known`; say whether."""
