@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import eq, ge, gt, le, lt, ne
+from typing import Any
+
 from policies.document import Role
 from policies.shape import Place, Usage
 from sandbox import syntax
@@ -32,6 +36,14 @@ from sandbox.terms import (
 
 MAX_OPTIONS = 1_000
 _MIRRORED = {"=": "=", "<>": "<>", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_FOLDED: dict[str, Callable[[Any, Any], Any]] = {
+    "=": eq,
+    "<>": ne,
+    "<": lt,
+    "<=": le,
+    ">": gt,
+    ">=": ge,
+}
 _LIKES = {
     "~~": (False, False),
     "!~~": (False, True),
@@ -122,17 +134,7 @@ class PredicateBinder:
         if not same or left.kind not in (*NUMBERS, Kind.TEXT, Kind.BOOLEAN, Kind.DATE):
             self._types(node.place)
             return None
-        a, b = left.value, right.value
-        return Always(
-            {
-                "=": a == b,
-                "<>": a != b,
-                "<": a < b,  # type: ignore[operator]
-                "<=": a <= b,  # type: ignore[operator]
-                ">": a > b,  # type: ignore[operator]
-                ">=": a >= b,  # type: ignore[operator]
-            }[node.operator]
-        )
+        return Always(bool(_FOLDED[node.operator](left.value, right.value)))
 
     def _types(self, place: Place | None) -> None:
         # A cast of a column would raise on the row that does not fit, and name its value.

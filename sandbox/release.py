@@ -62,9 +62,8 @@ def release(
         min_units=rule.min_units,
     )
     past.compare(plan, policy, rule, cells, history, connection)
-    groups = _visible_groups(plan, cells)
-    shown, held_back = _split(groups)
-    distinct = _distinct(plan, policy, connection)
+    shown, held_back = _split(_visible_groups(plan, cells))
+    distinct = _distinct(plan, policy, cells, connection)
     tracked = _tracked_hidden(plan, policy)
     report: Counter[str] = Counter()
     rows: list[Row] = []
@@ -77,26 +76,15 @@ def release(
         released_sets += sets_of(plan, pieces, values)
         report.update(ground for value in values for ground in value.grounds)
     collapsed = _count_withheld(held_back, report)
-    domain = printed_domain(plan, policy, connection)
-    if plan.keys and domain is None and not collapsed:
-        collapsed = may_lack(plan, shown, policy, connection)
-    withheld_row = tuple(None for _ in plan.aggregates)
-    flags = tuple(True for _ in plan.aggregates)
-    if domain is not None:
-        # Zero and few alike: every key of the public domain is printed.
-        rows += [Row(keys, withheld_row, flags) for keys in domain if keys not in shown]
-        collapsed = False
-    elif not plan.keys and not shown:
-        rows.append(Row((), withheld_row, flags))
-        collapsed = False
-    table = compute(plan, rows, key_types, _value_types(plan), limits)
+    more, collapsed = _withheld_rows(plan, policy, shown, connection, collapsed=collapsed)
+    table = compute(plan, [*rows, *more], key_types, _value_types(plan), limits)
     out_rows, out_withheld = list(table.rows), list(table.withheld)
-    if collapsed and plan.limit is None and plan.having is None:
+    # A limit or HAVING chooses among rows; the collapsed one is none to choose.
+    is_printed = collapsed and plan.limit is None and plan.having is None
+    if is_printed:
         out_rows.append(tuple(None for _ in plan.outputs))
         out_withheld.append(tuple(range(len(plan.outputs))))
-    suppressed = sum(1 for mask in out_withheld if mask)
-    if collapsed and (plan.limit is not None or plan.having is not None):
-        suppressed += 1
+    suppressed = sum(1 for mask in out_withheld if mask) + (collapsed and not is_printed)
     return Released(
         types=table.types,
         rows=tuple(out_rows),
@@ -108,6 +96,26 @@ def release(
         executed_sql=sql,
         units_covered=max((cell.units for cell in cells if cell.is_safe), default=0),
     )
+
+
+def _withheld_rows(
+    plan: Plan,
+    policy: Policy,
+    shown: dict[tuple[object, ...], list[Cell]],
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    collapsed: bool,
+) -> tuple[list[Row], bool]:
+    """Return the rows that are printed though withheld, and whether others collapse."""
+    values = tuple(None for _ in plan.aggregates)
+    flags = tuple(True for _ in plan.aggregates)
+    domain = printed_domain(plan, policy, connection)
+    if domain is not None:
+        # Zero and few alike: every key of the public domain is printed.
+        return [Row(keys, values, flags) for keys in domain if keys not in shown], False
+    if not plan.keys:
+        return ([] if shown else [Row((), values, flags)]), collapsed and bool(shown)
+    return [], collapsed or may_lack(plan, shown, policy, connection)
 
 
 # --- stage 1
@@ -222,11 +230,21 @@ def _row(keys: tuple[object, ...], values: tuple[Value, ...]) -> Row:
 
 
 def _distinct(
-    plan: Plan, policy: Policy, connection: duckdb.DuckDBPyConnection
+    plan: Plan,
+    policy: Policy,
+    cells: Sequence[Cell],
+    connection: duckdb.DuckDBPyConnection,
 ) -> dict[tuple[object, ...], dict[int, int]]:
     found: dict[tuple[object, ...], dict[int, int]] = {}
+    counted = None if plan.hidden else plan.units[0].ref
     for index, aggregate in enumerate(plan.aggregates):
-        if aggregate.function == "count_distinct":
+        if aggregate.function != "count_distinct":
+            continue
+        if counted is not None and aggregate.pieces == (counted,):
+            # Stage 1 counted them already: its cells are the visible ones.
+            for cell in cells:
+                found.setdefault(cell.keys, {})[index] = cell.units
+        else:
             for row in connection.execute(distinct_sql(plan, policy, index)).fetchall():
                 found.setdefault(row[:-1], {})[index] = row[-1]
     return found

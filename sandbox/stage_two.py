@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+import duckdb
 import pyarrow as pa
 
 from sandbox.cells import CellExpression, aggregates_in, cell_sql, keys_in
@@ -73,7 +74,7 @@ def compute(
 
 
 def _load(
-    connection: object,
+    connection: duckdb.DuckDBPyConnection,
     rows: Sequence[Row],
     key_types: Sequence[str],
     value_types: Sequence[str],
@@ -94,9 +95,9 @@ def _load(
         casts += [f"CAST(a{index} AS {name}) AS a{index}", f"w{index}"]
     arrays["ordinal"] = pa.array(range(len(rows)), pa.int64())
     casts.append("ordinal")
-    connection.register("incoming", pa.table(arrays))  # type: ignore[attr-defined]
-    connection.execute(f"CREATE TABLE cells AS SELECT {', '.join(casts)} FROM incoming")  # type: ignore[attr-defined]
-    connection.unregister("incoming")  # type: ignore[attr-defined]
+    connection.register("incoming", pa.table(arrays))
+    connection.execute(f"CREATE TABLE cells AS SELECT {', '.join(casts)} FROM incoming")
+    connection.unregister("incoming")
 
 
 def _mask(expression: CellExpression) -> str:
