@@ -12,14 +12,10 @@ from django.conf import settings
 
 from policies.composing import compose, line_numbers
 from policies.document import Column, Policy, Role, Table
+from policies.engine_types import Kind, kind_of
 from policies.errors import PolicyError
 from policies.floor import check_floor
 from policies.nodes import Node
-
-_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT",
-            "UINTEGER", "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL")  # fmt: skip
-_DATES = ("DATE", "TIMESTAMP")
-_INEXACT = ("FLOAT", "DOUBLE")
 
 
 class TableAbsent(PolicyError):
@@ -99,7 +95,8 @@ def _check_table(table: Table, node: Node, schema: Mapping[str, str]) -> None:
 
 
 def _check_type(column: Column, type_: str, at: Node) -> None:
-    is_number, is_date = type_.startswith(_NUMBERS), type_.startswith(_DATES)
+    kind = kind_of(type_)
+    is_number, is_date = kind.is_number, kind is Kind.DATE
     faults = (
         (column.has(Role.MEASURE) and not is_number, "a measure", "a number"),
         (column.grid is not None and not is_number, "a grid", "a number"),
@@ -107,7 +104,7 @@ def _check_type(column: Column, type_: str, at: Node) -> None:
         (column.grain is not None and not is_date, "a grain", "a date or a timestamp"),
         (column.scale is not None and not is_number, "a scale", "a number"),
         (
-            column.has(Role.UNIT_KEY) and type_.startswith(_INEXACT),
+            column.has(Role.UNIT_KEY) and kind is Kind.FLOAT,
             "a unit key",
             "exact: a whole number, a text or a date",
         ),
