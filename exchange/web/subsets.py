@@ -17,8 +17,9 @@ from exchange.queries import services
 from exchange.web.access import UserRequest, signed_in
 from exchange.web.crumbs import grant_crumbs
 from exchange.web.forms import Form, sent
-from exchange.web.page import ERRORS, Problem, problem_of, problems_of, render_page
+from exchange.web.page import render_page
 from exchange.web.standing import standing_of
+from exchange.web.submitting import submitted
 from policies.document import SubsetRule
 from policies.vocabulary import find_licence
 
@@ -53,26 +54,24 @@ def subset(request: UserRequest, grant_id: str) -> HttpResponse:
         (name, _("%(column)s (label)") % {"column": name} if name == rule.label else name)
         for name in granted
     ]
-    problems: list[Problem] = []
-    if request.method == "POST":
-        if form.is_valid():
-            try:
-                query = services.submit(
-                    grant=grant,
-                    columns=form.cleaned_data["columns"],
-                    idempotency_key=form.cleaned_data["key"],
-                    by=request.user,
-                )
-                return redirect("queries:detail", query.pk)
-            except ERRORS as error:
-                problems.append(problem_of(error))
-        problems += problems_of(form)
+    outcome = submitted(
+        request,
+        form,
+        lambda data: services.submit(
+            grant=grant,
+            columns=data["columns"],
+            idempotency_key=data["key"],
+            by=request.user,
+        ),
+    )
+    if isinstance(outcome, HttpResponse):
+        return outcome
     return render_page(
         request,
         "queries/subset.html",
         here="queries:list",
         crumbs=grant_crumbs(grant),
-        problems=problems,
+        problems=outcome,
         form=form,
         grant=grant,
         rule=rule,

@@ -23,14 +23,13 @@ from exchange.web.examples import example_query
 from exchange.web.forms import EditorInput, Form, sent
 from exchange.web.page import (
     ERRORS,
-    Problem,
     problem_of,
-    problems_of,
     render_fragment,
     render_page,
 )
 from exchange.web.rules import policy_words, purpose_words
 from exchange.web.standing import standing_of
+from exchange.web.submitting import submitted
 
 ROLE_WORDS = {
     "dimension": gettext_lazy("group"),
@@ -68,26 +67,24 @@ def write(request: UserRequest, grant_id: str) -> HttpResponse:
     if again := request.GET.get("again"):
         initial["sql"] = selectors.query_visible_to(request.user, again).sql
     form = QueryForm(sent(request), initial=initial)
-    problems: list[Problem] = []
-    if request.method == "POST":
-        if form.is_valid():
-            try:
-                query = services.submit(
-                    grant=grant,
-                    sql=form.cleaned_data["sql"],
-                    idempotency_key=form.cleaned_data["key"],
-                    by=request.user,
-                )
-                return redirect("queries:detail", query.pk)
-            except ERRORS as error:
-                problems.append(problem_of(error))
-        problems += problems_of(form)
+    outcome = submitted(
+        request,
+        form,
+        lambda data: services.submit(
+            grant=grant,
+            sql=data["sql"],
+            idempotency_key=data["key"],
+            by=request.user,
+        ),
+    )
+    if isinstance(outcome, HttpResponse):
+        return outcome
     return render_page(
         request,
         "queries/write.html",
         here="queries:list",
         crumbs=grant_crumbs(grant),
-        problems=problems,
+        problems=outcome,
         form=form,
         grant=grant,
         table=table,
