@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
             parser.error("--workers and --cache-mb are at least 1")
         return _daemon(options)
     except SandboxError as error:
-        logging.getLogger("bonded.sandbox").error(  # noqa: TRY400
+        logging.getLogger("bonded.sandbox").error(  # noqa: TRY400 - a traceback would quote values
             "%s %s", error.message, error.hint
         )
         return 1

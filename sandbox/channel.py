@@ -47,7 +47,7 @@ def receive(channel: socket.socket) -> tuple[bytes, list[int]] | None:
             byte, received, _, _ = socket.recv_fds(channel, 1, _MOST_PER_MESSAGE)
             descriptors += received
             if not byte or not received or len(descriptors) > count:
-                raise ProtocolError("the peer closed among the descriptors")  # noqa: TRY301
+                raise ProtocolError("the peer closed among the descriptors")  # noqa: TRY301 - the handler below closes what came
     except BaseException:
         close_all(descriptors)
         raise

@@ -116,5 +116,5 @@ def _part(source: Source, keys: tuple[Term, ...], policy: Policy) -> str:
 
 
 def _label(item: object) -> Label:
-    values = tuple(item.values()) if isinstance(item, dict) else tuple(item)  # type: ignore[arg-type]
+    values = tuple(item.values()) if isinstance(item, dict) else tuple(item)  # type: ignore[arg-type]  # a row() of the engine, a dict or a tuple
     return tuple(map(scalar, values[1:]))

@@ -145,7 +145,7 @@ class ImageCache:
             status = os.fstat(descriptor)
             identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
             if status.st_size != file.size_bytes:
-                raise DistributionCorrupt(  # noqa: TRY301
+                raise DistributionCorrupt(  # noqa: TRY301 - the handler below closes the descriptor
                     f"a stored file has {status.st_size} bytes,"
                     f" {file.size_bytes} were recorded",
                     hint="Restore it from a backup, or publish a new version.",
@@ -159,7 +159,7 @@ class ImageCache:
                 if len(self._verified) > _MOST_VERIFICATIONS:
                     self._verified.popitem(last=False)
             if not hmac.compare_digest(digest, file.sha256):
-                raise DistributionCorrupt(  # noqa: TRY301
+                raise DistributionCorrupt(  # noqa: TRY301 - the handler below closes the descriptor
                     "a stored file's digest is not the recorded one: it was altered",
                     hint="Restore it from a backup, or publish a new version.",
                 )

@@ -150,7 +150,7 @@ class JobDesk:
             raise errors.WorkerLost("the worker ended without an outcome", hint=_RETRY)
         if not isinstance(message, _OUTCOMES[type(job)]):
             raise errors.ProtocolError("the worker answered with a message of another job")
-        return message  # type: ignore[return-value]
+        return message  # type: ignore[return-value]  # one of Outcome, by the line above
 
     def _check_finished(self, run: _Run) -> None:
         """Wait for the worker's end; raises the error for every end but a good one."""

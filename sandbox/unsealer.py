@@ -44,7 +44,7 @@ def _answer(
         elif isinstance(message, protocol.Job):
             _hand_on(message, reply, outputs, fork_server, cache)
         else:
-            raise ProtocolError("the unsealer takes jobs, Forget and HealthQuestion")  # noqa: TRY301
+            raise ProtocolError("the unsealer takes jobs, Forget and HealthQuestion")  # noqa: TRY301 - the handler below answers it
     except SandboxError as error:
         _write(reply, to_refusal(error))
     except Exception as error:  # noqa: BLE001 - a bad job must not end the daemon

@@ -110,7 +110,7 @@ class RuleShown(serializers.Serializer[Any]):
     licence = serializers.CharField(required=False)
     columns = serializers.ListField(child=serializers.CharField(), required=False)
     # DRF's metaclass takes the fields out of the class, so `label` shadows nothing.
-    label = serializers.CharField(required=False, allow_null=True)  # type: ignore[assignment]
+    label = serializers.CharField(required=False, allow_null=True)  # type: ignore[assignment]  # DRF's own attribute is a title, ours a field
     max_rows = serializers.IntegerField(required=False)
     expires_after_days = serializers.IntegerField(required=False, allow_null=True)
 

@@ -89,7 +89,7 @@ def idempotent(act: View) -> View:
             return _replay(kept, digest)
         return response
 
-    return once  # type: ignore[return-value]
+    return once  # type: ignore[return-value]  # the view's own type, wrapped
 
 
 def forget_old_answers() -> int:

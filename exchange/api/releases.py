@@ -47,7 +47,7 @@ class ReleaseLine(serializers.Serializer[Any]):
     columns = serializers.ListField(help_text="[[name, type], ...]")
     suppressed = serializers.IntegerField(help_text="rows with something withheld")
     # DRF's metaclass takes the fields out of the class, so `partial` shadows nothing.
-    partial = serializers.BooleanField()  # type: ignore[assignment]
+    partial = serializers.BooleanField()  # type: ignore[assignment]  # DRF's own attribute is a flag, ours a field
     licence = serializers.CharField(source="query.grant.request.accepted_licence")
     held_at = serializers.DateTimeField()
     available_at = serializers.DateTimeField(allow_null=True)

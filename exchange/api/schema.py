@@ -32,7 +32,7 @@ REFERENCE = {"$ref": "#/components/schemas/Problem"}
 WITHOUT_KEY = ("/uploads", "/tokens", "/check")
 
 
-class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # the library registers it untyped
     target_class = "exchange.parties.tokens.TokenAuthentication"
     name = ["bearer", "basic"]
 

@@ -36,8 +36,8 @@ class EventType(StrEnum):
     KEY_DESTROYED = "key:destroyed"
     LOGIN_SUCCEEDED = "login:succeeded"
     LOGIN_FAILED = "login:failed"
-    TOKEN_ISSUED = "token:issued"  # noqa: S105
-    TOKEN_REVOKED = "token:revoked"  # noqa: S105
+    TOKEN_ISSUED = "token:issued"  # noqa: S105 - a name of an event, no token
+    TOKEN_REVOKED = "token:revoked"  # noqa: S105 - a name of an event, no token
     PARTY_REGISTERED = "party:registered"
     MEMBERSHIP_GRANTED = "membership:granted"
     LOG_CHECKED = "log:checked"

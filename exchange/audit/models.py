@@ -26,7 +26,7 @@ class InsertOnlyQuerySet(models.QuerySet[Any]):
     def update(self, **kwargs: Any) -> NoReturn:  # noqa: ARG002 - Django's signature
         _refuse("changed")
 
-    def bulk_update(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ARG002
+    def bulk_update(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ARG002 - Django's signature
         _refuse("changed")
 
     def delete(self) -> NoReturn:
@@ -64,7 +64,7 @@ class InsertOnly(models.Model):
             _refuse("changed")
         super().save(*args, **kwargs)
 
-    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ARG002
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ARG002 - Django's signature
         _refuse("deleted")
 
 

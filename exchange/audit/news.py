@@ -34,6 +34,6 @@ def announce(event: AuditEvent) -> None:
         except Exception as error:  # noqa: BLE001 - one listener must not stop the log
             # The type only: an error's text may quote what the event is about.
             name = getattr(listener, "__qualname__", type(listener).__name__)
-            logger.error(  # noqa: TRY400
+            logger.error(  # noqa: TRY400 - a traceback would quote values
                 "listener %s of %s failed: %s", name, event.type, type(error).__name__
             )

@@ -26,7 +26,7 @@ def wait_until(row: models.Model, states: Collection[str], *, what: str) -> None
     until = time.monotonic() + LIMIT_SECONDS
     while True:
         row.refresh_from_db()
-        state = str(row.state)  # type: ignore[attr-defined]
+        state = str(row.state)  # type: ignore[attr-defined]  # every row waited for has a state
         if state in states:
             return
         if state in ("failed", "refused"):

@@ -7,11 +7,11 @@ from celery import shared_task
 from exchange.operations import work
 
 
-@shared_task(name="operations.ring")  # type: ignore[untyped-decorator]
+@shared_task(name="operations.ring")  # type: ignore[untyped-decorator]  # Celery has no types
 def ring(public_id: str) -> None:
     work.perform(public_id)
 
 
-@shared_task(name="operations.sweep", expires=30)  # type: ignore[untyped-decorator]
+@shared_task(name="operations.sweep", expires=30)  # type: ignore[untyped-decorator]  # Celery has no types
 def sweep() -> None:
     work.sweep()

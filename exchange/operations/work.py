@@ -66,7 +66,7 @@ def perform(public_id: uuid.UUID | str) -> Operation | None:
         places = "; ".join(
             f"{f.filename}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)
         )
-        logger.error(  # noqa: TRY400
+        logger.error(  # noqa: TRY400 - a traceback would quote values
             "operation %s: %s at %s", operation.public_id, type(error).__name__, places
         )
         _fail(

@@ -14,12 +14,12 @@ from exchange.queries.releases import open_covered, shred_expired
 STALE_UPLOAD = timedelta(hours=6)
 
 
-@shared_task(name="queries.open", expires=30)  # type: ignore[untyped-decorator]
+@shared_task(name="queries.open", expires=30)  # type: ignore[untyped-decorator]  # Celery has no types
 def open_held() -> None:
     open_covered()
 
 
-@shared_task(name="queries.upkeep", expires=300)  # type: ignore[untyped-decorator]
+@shared_task(name="queries.upkeep", expires=300)  # type: ignore[untyped-decorator]  # Celery has no types
 def upkeep() -> None:
     now = timezone.now()
     shred_expired(now=now)

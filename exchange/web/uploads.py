@@ -21,7 +21,7 @@ from sandbox.sealing import SealReader, SealWriter
 CONTEXT = "bonded-form-upload"
 
 
-class SealedUpload(UploadedFile):  # type: ignore[type-arg]
+class SealedUpload(UploadedFile):  # type: ignore[type-arg]  # generic in the stubs only
     """An upload as a stream; closing it destroys the only way to its bytes."""
 
     def __init__(self, file: IO[bytes], key: bytes, **about: Any) -> None:
@@ -43,7 +43,7 @@ class SealedUploadHandler(FileUploadHandler):
         settings.VAULT_DIR.mkdir(parents=True, exist_ok=True)
         self._key = secrets.token_bytes(32)
         # Django closes `file` of a handler when the form breaks off.
-        self.file = tempfile.TemporaryFile(dir=settings.VAULT_DIR)  # noqa: SIM115
+        self.file = tempfile.TemporaryFile(dir=settings.VAULT_DIR)  # noqa: SIM115 - Django closes it with the upload
         self._writer = SealWriter(self.file, self._key, CONTEXT)
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
