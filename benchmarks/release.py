@@ -14,7 +14,7 @@ from policies.document import Policy
 from sandbox.analyse import analyse
 from sandbox.engine import open_engine
 from sandbox.protocol import Limits
-from sandbox.release import release
+from sandbox.stages.release import release
 
 ROWS, MACHINES = 1_000_000, 50_000
 QUERIES = {

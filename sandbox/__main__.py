@@ -13,8 +13,8 @@ import signal
 import sys
 from pathlib import Path
 
-from sandbox import lockdown, syscalls
 from sandbox.errors import SandboxError
+from sandbox.processes import lockdown, syscalls
 
 
 def main(arguments: list[str]) -> int:
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _daemon(options: argparse.Namespace) -> int:
-    from sandbox import daemon
+    from sandbox.processes import daemon
 
     return daemon.run(
         daemon.Configuration(
@@ -66,12 +66,12 @@ def _child(role: str, rest: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     syscalls.forbid_dumps()
     if role == "unsealer":
-        from sandbox import unsealer
+        from sandbox.processes import unsealer
 
         door, forks, vault, cache_bytes = rest
         unsealer.main(int(door), int(forks), vault, int(cache_bytes))
         return 0
-    from sandbox import forkserver
+    from sandbox.processes import forkserver
 
     door, images = rest
     forkserver.main(int(door), int(images))

@@ -10,11 +10,11 @@ from policies.codec import load_policy
 from policies.document import Policy
 from policies.shape import QueryShape
 from policies.shape_codec import shape_to_json
-from sandbox.bind import Analysis, bind
+from sandbox.binding.select import Analysis, bind
 from sandbox.engine import open_engine
-from sandbox.parse import parse
 from sandbox.protocol import AnalyseJob, AnalyseOutcome
-from sandbox.stage_one import stage_one_sql
+from sandbox.sql.parse import parse
+from sandbox.stages.stage_one import stage_one_sql
 
 
 def analyse(

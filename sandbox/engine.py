@@ -2,7 +2,7 @@
 
 What settings alone cannot close (catalogue functions, `query()`, memory of scalar
 functions, error texts with values) is closed by the analyser's allow-lists, by running
-generated SQL only, and by the process around it (`sandbox.lockdown`).
+generated SQL only, and by the process around it (`sandbox.processes.lockdown`).
 """
 
 from __future__ import annotations

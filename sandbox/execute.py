@@ -9,7 +9,7 @@ from policies.decision import Request, Verdict, decide
 from sandbox.analyse import analyse
 from sandbox.errors import QueryRejected
 from sandbox.protocol import ExecuteJob, ExecuteOutcome
-from sandbox.release import release
+from sandbox.stages.release import release
 
 
 def run(job: ExecuteJob, connection: duckdb.DuckDBPyConnection) -> ExecuteOutcome:

@@ -47,7 +47,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class SealedSource:
-    """An upload, sealed by `sandbox.sealing` under `key` (32 bytes)."""
+    """An upload, sealed by `sandbox.files.sealing` under `key` (32 bytes)."""
 
     file: StoredFile
     key: bytes = field(repr=False)
@@ -157,7 +157,7 @@ class SubsetJob:
     schema: TableSchema
     max_rows: int
     metadata: tuple[tuple[str, str], ...]  # licence, attribution, grant: into the footer
-    output: str  # vault name of the package, sealed by sandbox.sealing
+    output: str  # vault name of the package, sealed by sandbox.files.sealing
     output_key: bytes = field(repr=False)
     pseudonym_key: bytes = field(repr=False, default=b"")
     limits: Limits = field(default_factory=Limits)

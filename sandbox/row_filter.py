@@ -12,14 +12,14 @@ from collections.abc import Sequence
 import duckdb
 
 from policies.document import Policy, Table
-from sandbox.bind_predicates import PredicateBinder
-from sandbox.bind_terms import TermBinder
+from sandbox.binding.facts import Facts
+from sandbox.binding.predicates import PredicateBinder
+from sandbox.binding.scope import Scope
+from sandbox.binding.terms import TermBinder
 from sandbox.errors import QueryRejected
-from sandbox.facts import Facts
-from sandbox.parse import parse
+from sandbox.plan.render import predicate_sql
 from sandbox.quoting import quoted
-from sandbox.render import predicate_sql
-from sandbox.scope import Scope
+from sandbox.sql.parse import parse
 
 
 def compile_filter(

@@ -32,7 +32,7 @@ from sandbox.analyse import analyse
 from sandbox.engine import open_engine
 from sandbox.errors import SandboxError
 from sandbox.protocol import Limits
-from sandbox.release import Released, release
+from sandbox.stages.release import Released, release
 
 LIMITS = Limits(memory_bytes=4 * 1024**3)
 

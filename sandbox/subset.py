@@ -21,11 +21,11 @@ from policies.codec import load_policy
 from policies.document import SubsetRule
 from sandbox.engine import open_engine
 from sandbox.errors import QueryRejected
-from sandbox.parquet import plain_writer
+from sandbox.files.parquet import plain_writer
+from sandbox.files.sealing import SealWriter
 from sandbox.protocol import StoredFile, SubsetJob, SubsetOutcome
 from sandbox.quoting import quoted
 from sandbox.row_filter import compile_filter
-from sandbox.sealing import SealWriter
 
 _BATCH_ROWS = 50_000
 _PSEUDONYM_BYTES = 16

@@ -19,8 +19,8 @@ from django.conf import settings
 
 from exchange.errors import Invalid, NotFound
 from sandbox.errors import DistributionCorrupt, KeyUnusable
+from sandbox.files.sealing import SealReader, SealWriter
 from sandbox.protocol import StoredFile
-from sandbox.sealing import SealReader, SealWriter
 
 CHUNK_BYTES = 256 * 1024
 _NAME = re.compile(r"[a-z]+/[0-9a-f-]{36}/[a-z0-9][a-z0-9.-]*\Z")

@@ -16,7 +16,7 @@ from exchange.catalogue.models import Dataset
 from exchange.errors import Conflict
 from exchange.keys import services as keys
 from exchange.queries.models import HistoryEntry, Release
-from sandbox.sealing import SealReader, SealWriter
+from sandbox.files.sealing import SealReader, SealWriter
 
 
 class HistoryMoved(Conflict):

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 
-from sandbox.sealing import SealReader, SealWriter
+from sandbox.files.sealing import SealReader, SealWriter
 
 CONTEXT = "bonded-form-upload"
 

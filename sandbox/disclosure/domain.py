@@ -12,10 +12,10 @@ import itertools
 import duckdb
 
 from policies.document import Policy
-from sandbox.plan import Plan
+from sandbox.plan.block import Plan
+from sandbox.plan.render import term_sql
+from sandbox.plan.terms import Ref, Term
 from sandbox.quoting import quoted
-from sandbox.render import term_sql
-from sandbox.terms import Ref, Term
 
 MAX_DOMAIN = 10_000
 

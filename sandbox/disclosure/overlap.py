@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from sandbox.canonical import canonical
-from sandbox.terms import (
+from sandbox.plan.canonical import canonical
+from sandbox.plan.terms import (
     All,
     AnyOf,
     Choose,

@@ -10,8 +10,8 @@ from fractions import Fraction
 
 from sandbox.disclosure.cell import Cell, Ground, Number
 from sandbox.disclosure.overlap import condition_of, excludes
-from sandbox.plan import Aggregate, Plan
-from sandbox.terms import Literal, Predicate, Ref
+from sandbox.plan.block import Aggregate, Plan
+from sandbox.plan.terms import Literal, Predicate, Ref
 
 
 @dataclass(frozen=True, slots=True)

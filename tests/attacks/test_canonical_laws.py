@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.analyse import analyse
-from sandbox.canonical import canonical, from_data, key_of, to_data
 from sandbox.engine import open_engine
-from sandbox.protocol import Limits
-from sandbox.render import predicate_sql
-from sandbox.terms import (
+from sandbox.plan.canonical import canonical, from_data, key_of, to_data
+from sandbox.plan.render import predicate_sql
+from sandbox.plan.terms import (
     All,
     Always,
     AnyOf,
@@ -31,6 +30,7 @@ from sandbox.terms import (
     Ref,
     Within,
 )
+from sandbox.protocol import Limits
 from tests.attacks import world
 
 _N = Ref("t", "n", Kind.INTEGER)

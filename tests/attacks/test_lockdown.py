@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import lockdown, selfcheck
 from sandbox.engine import open_engine
 from sandbox.errors import SandboxUnavailable
+from sandbox.processes import lockdown, selfcheck
 from sandbox.protocol import Limits
 
 pytestmark = pytest.mark.sandboxed

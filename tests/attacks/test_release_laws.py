@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from policies.decision import Decision, Request, Verdict, decide
 from policies.document import AggregateRule
 from sandbox.analyse import analyse
-from sandbox.bind import Analysis
+from sandbox.binding.select import Analysis
 from sandbox.engine import open_engine
+from sandbox.plan.scalars import scalar
 from sandbox.protocol import Limits
-from sandbox.release import Released, release
-from sandbox.stage_two import scalar
+from sandbox.stages.release import Released, release
 from tests.attacks import world
 from tests.attacks.grammar import Asked, asked
 

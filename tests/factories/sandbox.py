@@ -28,6 +28,7 @@ from sandbox.errors import (
     SandboxError,
     UploadRejected,
 )
+from sandbox.files.sealing import SealReader, SealWriter
 from sandbox.protocol import (
     AnalyseJob,
     AnalyseOutcome,
@@ -46,7 +47,6 @@ from sandbox.protocol import (
     SubsetOutcome,
     TableSchema,
 )
-from sandbox.sealing import SealReader, SealWriter
 
 _COUNTS = re.compile(
     r"SELECT (\w+), count\(\*\)(?: AS n)? FROM (\w+) GROUP BY \1;?\s*\Z", re.I

@@ -18,7 +18,7 @@ from policies.document import Policy
 from sandbox.analyse import analyse
 from sandbox.protocol import Limits
 from sandbox.quoting import quoted
-from sandbox.release import release
+from sandbox.stages.release import release
 
 LIMITS = Limits(memory_bytes=1024**3)
 PURPOSE = "official-statistics"

@@ -32,7 +32,7 @@ PLANTED = {
     "only the sandbox ever holds a row": ("exchange/errors.py", "import duckdb"),
     "the exchange enters the sandbox by its door": (
         "exchange/errors.py",
-        "import sandbox.lockdown",
+        "import sandbox.processes.lockdown",
     ),
     "Stages of an exchange, in the order data meets them": (
         "exchange/audit/actors.py",

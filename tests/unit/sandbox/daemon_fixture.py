@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.errors import SandboxUnavailable
+from sandbox.files.sealing import SealWriter
 from sandbox.launcher import Daemon
 from sandbox.protocol import (
     CsvOptions,
@@ -25,7 +26,6 @@ from sandbox.protocol import (
     SealedSource,
     StoredFile,
 )
-from sandbox.sealing import SealWriter
 
 UPLOAD_KEY, STAGED_KEY, DATA_KEY = b"u" * 32, b"g" * 32, b"d" * 32
 PURPOSE = "predictive-maintenance"

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sandbox import codec, errors
+from sandbox.files.sealing import SealReader
 from sandbox.launcher import Daemon
 from sandbox.protocol import (
     AnalyseJob,
@@ -29,7 +30,6 @@ from sandbox.protocol import (
     SubsetOutcome,
     TableSchema,
 )
-from sandbox.sealing import SealReader
 from tests.unit.sandbox.daemon_fixture import (
     DATA_KEY,
     POLICY,

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from sandbox.errors import ResourceExceeded, UploadRejected
-from sandbox.ingest import profile_upload
-from sandbox.pme import aad_prefix, unseal_image
-from sandbox.profile import proposed_grid
+from sandbox.files.pme import aad_prefix, unseal_image
+from sandbox.intake.ingest import profile_upload
+from sandbox.intake.profile import proposed_grid
 from sandbox.protocol import (
     CsvOptions,
     Format,

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.shape import Place
-from sandbox.places import Places
+from sandbox.sql.places import Places
 
 
 @given(text=st.text(alphabet="aé港\n 𝄞", max_size=60), data=st.data())

@@ -11,8 +11,8 @@ import pytest
 from pyarrow.parquet.encryption import create_encryption_properties
 
 from sandbox.errors import DistributionCorrupt, KeyUnusable
-from sandbox.parquet import encrypted_writer
-from sandbox.pme import aad_prefix, unseal_image
+from sandbox.files.parquet import encrypted_writer
+from sandbox.files.pme import aad_prefix, unseal_image
 
 KEY, PREFIX = b"k" * 32, aad_prefix("v1", 0)
 

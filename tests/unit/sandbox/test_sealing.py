@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.errors import DistributionCorrupt, KeyUnusable
-from sandbox.sealing import CHUNK_BYTES, HEADER_BYTES, SealReader, SealWriter
+from sandbox.files.sealing import CHUNK_BYTES, HEADER_BYTES, SealReader, SealWriter
 
 KEY = b"k" * 32
 CHUNK_EDGES = [

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from sandbox.errors import DistributionCorrupt, ProtocolError
+from sandbox.files.vault import Output, open_stored, vault_path
 from sandbox.protocol import StoredFile
-from sandbox.vault import Output, open_stored, vault_path
 
 
 def test_output_has_its_name_only_once_committed(tmp_path: Path) -> None:

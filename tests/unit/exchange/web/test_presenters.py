@@ -117,7 +117,7 @@ def test_present_an_act_of_the_node_begins_with_a_capital(db: None) -> None:
 
 
 def test_layer_words_every_layer_of_the_self_check_has_some() -> None:
-    from sandbox import selfcheck
+    from sandbox.processes import selfcheck
 
     names = [*selfcheck._ATTACKS, "namespaces", "own_user", "cgroup"]
 

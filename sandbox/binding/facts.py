@@ -1,0 +1,74 @@
+"""What the binder finds out about a query, collected as it goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from policies.document import Column, Policy, Role
+from policies.shape import ColumnUse, Finding, JoinUse, Place, Usage
+from sandbox.plan.terms import Ref
+from sandbox.sql import syntax
+from sandbox.sql.syntax import Expression
+
+
+@dataclass(slots=True)
+class Facts:
+    """Uses, joins, findings and aggregate families, in the order they were met."""
+
+    policy: Policy
+    uses: list[ColumnUse] = field(default_factory=list)
+    joins: list[JoinUse] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    families: set[str] = field(default_factory=set)
+
+    def refuse(
+        self, code: str, message: str, hint: str, place: Place | None = None
+    ) -> None:
+        """Note something that is refused whatever the policy says."""
+        self.findings.append(Finding(code, message, hint, place))
+
+    def use(
+        self,
+        ref: Ref,
+        usage: Usage,
+        place: Place | None,
+        *,
+        aggregate: str | None = None,
+        on_grid: bool = True,
+        detail: str = "",
+    ) -> None:
+        """Note one use of a column."""
+        self.uses.append(
+            ColumnUse(ref.table, ref.column, usage, place, aggregate, on_grid, detail)
+        )
+
+    def column(self, ref: Ref) -> Column | None:
+        """The policy's column behind a reference, or None where it names none."""
+        table = self.policy.table(ref.table)
+        return None if table is None else table.column(ref.column)
+
+    def is_public(self, ref: Ref) -> bool:
+        """Whether a reference is to a public table."""
+        table = self.policy.table(ref.table)
+        return table is not None and table.public
+
+    def may_name(self, ref: Ref) -> bool:
+        """Whether a hint may tell the column's name: hidden columns are not listed."""
+        column = self.column(ref)
+        return self.is_public(ref) or (column is not None and not column.has(Role.HIDDEN))
+
+    def scratch(self) -> Facts:
+        """A collector to try a reading with, whose findings nobody sees."""
+        return Facts(self.policy)
+
+
+def place_of(expression: Expression) -> Place | None:
+    """Return where an expression stands, or the place of its first part that knows."""
+    if not isinstance(expression, (syntax.Not, syntax.Logical)):
+        return expression.place
+    match expression:
+        case syntax.Not(item=item):
+            return place_of(item)
+        case syntax.Logical(items=items) if items:
+            return place_of(items[0])
+    return None

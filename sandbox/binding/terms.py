@@ -1,0 +1,349 @@
+"""Expressions over one row, bound: group keys and the terms inside predicates.
+
+Every column met is noted with what is done to it; whether that is allowed is for
+`policies.decision`. What has no branch here is a finding, and its columns are noted as
+used in an unknown way, so that a hidden column is named as such wherever it stands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+
+from policies.shape import Place, Usage
+from sandbox.binding.constants import constant_of, cut_is_coarser
+from sandbox.binding.facts import Facts, place_of
+from sandbox.binding.functions import SCALARS, is_aggregate
+from sandbox.binding.readings import read_bin, read_date
+from sandbox.binding.scope import Scope
+from sandbox.plan.canonical import canonical
+from sandbox.plan.terms import (
+    NUMBERS,
+    Apply,
+    Bin,
+    Choose,
+    DatePart,
+    Kind,
+    Literal,
+    Predicate,
+    Ref,
+    Term,
+    Truth,
+    kind_of,
+)
+from sandbox.sql import syntax
+
+MAX_PATTERN = 200
+_PREDICATES = (syntax.Comparison, syntax.Logical, syntax.Not, syntax.NullTest, syntax.Among)
+_LIKES = frozenset({"~~", "!~~", "~~*", "!~~*"})
+
+
+class TermBinder:
+    """Binds terms in one scope; `predicate` comes from `bind_predicates`."""
+
+    def __init__(
+        self, facts: Facts, scope: Scope, aliases: Mapping[str, syntax.Expression]
+    ) -> None:
+        self.facts = facts
+        self.scope = scope
+        self.aliases = aliases
+        self._unfolding: set[str] = set()
+        self.predicate: Callable[[syntax.Expression], Predicate | None]
+
+    def term(self, expression: syntax.Expression, usage: Usage) -> Term | None:
+        """Bind an expression; a bare column in it is noted with `usage`."""
+        constant = constant_of(expression)
+        if constant is not None:
+            return constant
+        match expression:
+            case syntax.Column():
+                return self._column(expression, usage)
+            case syntax.Call():
+                return self._call(expression)
+            case syntax.Cast():
+                return self._cast(expression, usage)
+            case syntax.Case():
+                return self._case(expression)
+            case _ if isinstance(expression, _PREDICATES):
+                predicate = self.predicate(expression)
+                return None if predicate is None else Truth(canonical(predicate))
+            case syntax.Constant():
+                self.give_up(expression, "constant_not_understood", "this constant")
+                return None
+        self.give_up(expression, "", "")
+        return None
+
+    # --- columns
+
+    def alias_of(self, column: syntax.Column) -> syntax.Expression | None:
+        """Return what an output alias stands for, where no column has that name."""
+        if len(column.names) == 1 and self.scope.find(column) is None:
+            return self.aliases.get(column.names[0].lower())
+        return None
+
+    @contextlib.contextmanager
+    def unfolding(self, column: syntax.Column) -> Iterator[syntax.Expression | None]:
+        """Give what an alias stands for, or None (with a finding) inside itself."""
+        name = column.names[0].lower()
+        if name in self._unfolding:
+            self.facts.refuse(
+                "alias_in_itself",
+                "an alias is defined by itself",
+                "Rename it.",
+                column.place,
+            )
+            yield None
+            return
+        self._unfolding.add(name)
+        try:
+            yield self.aliases[name]
+        finally:
+            self._unfolding.discard(name)
+
+    def _column(self, expression: syntax.Column, usage: Usage) -> Term | None:
+        if self.alias_of(expression) is not None:
+            with self.unfolding(expression) as target:
+                return None if target is None else self.term(target, usage)
+        ref = self.scope.resolve(expression)
+        if ref is None:
+            return None
+        self.facts.use(ref, usage, expression.place)
+        if ref.kind is Kind.OTHER and usage is not Usage.NULL_TEST:
+            self.facts.refuse(
+                "type_unavailable",
+                f"`{ref.table}.{ref.column}` has a type that cannot be grouped or compared",
+                "Ask the provider to publish it as text, number or date.",
+                expression.place,
+            )
+        return ref
+
+    def ref(self, expression: syntax.Expression) -> Ref | None:
+        """Return the column that an expression plainly is, or None; nothing is noted."""
+        if isinstance(expression, syntax.Column) and self.alias_of(expression) is None:
+            return self.scope.find(expression)
+        return None
+
+    # --- calls
+
+    def _call(self, call: syntax.Call) -> Term | None:
+        if is_aggregate(call.name):
+            self.facts.refuse(
+                "aggregate_here",
+                f"`{call.name}` stands where single rows are filtered or grouped",
+                "Put conditions on aggregates into HAVING.",
+                call.place,
+            )
+            self.blame(call)
+            return None
+        if call.distinct or call.condition is not None:
+            self.give_up(call, "function_form", "DISTINCT or FILTER on a plain function")
+            return None
+        for reading in (self._bin, self._date):
+            found = reading(call)
+            if found is not None:
+                return found
+        if call.name == "if" and len(call.arguments) == 3:
+            condition, then, otherwise = call.arguments
+            return self._case(syntax.Case(((condition, then),), otherwise, call.place))
+        if call.name in _LIKES:
+            predicate = self.predicate(call)
+            return None if predicate is None else Truth(canonical(predicate))
+        return self._scalar(call)
+
+    def _bin(self, call: syntax.Call) -> Term | None:
+        found = read_bin(call, self.ref)
+        if found is None:
+            return None
+        column = self.facts.column(found.ref)
+        on_grid = column is None or column.grid is None or found.width % column.grid == 0
+        self.facts.use(
+            found.ref,
+            Usage.GROUP_BIN,
+            call.place,
+            on_grid=on_grid,
+            detail=f"{found.width:f}",
+        )
+        return found
+
+    def _date(self, call: syntax.Call) -> Term | None:
+        found = read_date(call, self.ref)
+        if found is None:
+            return None
+        term, grain = found
+        column = self.facts.column(term.ref)
+        on_grid = column is None or cut_is_coarser(grain, column)
+        self.facts.use(
+            term.ref, Usage.GROUP_TRUNC, call.place, on_grid=on_grid, detail=grain
+        )
+        return term
+
+    def _scalar(self, call: syntax.Call) -> Term | None:
+        known = SCALARS.get(call.name)
+        if known is None:
+            self.give_up(
+                call,
+                "function_not_allowed",
+                f"the function `{call.name[:40]}`",
+                "Use a function of the allow-list, a bin or date_trunc.",
+            )
+            return None
+        name, shapes, result = known
+        arguments = [
+            self.term(argument, Usage.GROUP_EXPRESSION) for argument in call.arguments
+        ]
+        if any(argument is None for argument in arguments):
+            return None
+        bound = tuple(argument for argument in arguments if argument is not None)
+        kinds = {kind_of(argument) for argument in bound if not _is_null(argument)}
+        if not _fits(name, shapes, bound, kinds):
+            self.give_up(
+                call,
+                "function_arguments",
+                f"`{call.name}` with these arguments",
+                "Give it columns and constants of the types it takes.",
+            )
+            return None
+        kind = result if result is not None else next(iter(kinds), Kind.OTHER)
+        return Apply(name, bound, kind)
+
+    # --- cast and case
+
+    def _cast(self, cast: syntax.Cast, usage: Usage) -> Term | None:
+        inner = self.ref(cast.item)
+        if cast.type == "DATE" and inner is not None and inner.kind is Kind.TIMESTAMP:
+            return self._date(
+                syntax.Call(
+                    "date_trunc",
+                    (syntax.Constant("string", "day"), cast.item),
+                    place=cast.place,
+                )
+            )
+        term = self.term(cast.item, usage)
+        if term is None:
+            return None
+        kind = kind_of(term)
+        if isinstance(term, Truth) and cast.type in (
+            "TINYINT",
+            "SMALLINT",
+            "INTEGER",
+            "BIGINT",
+        ):
+            return Truth(term.predicate, as_integer=True)
+        if cast.type == "VARCHAR" and kind in (
+            Kind.TEXT,
+            Kind.INTEGER,
+            Kind.BOOLEAN,
+            Kind.DATE,
+        ):
+            return term if kind is Kind.TEXT else self._expression_of(term, cast, Kind.TEXT)
+        if cast.type in ("INTEGER", "BIGINT") and isinstance(term, (Bin, DatePart)):
+            return Apply("try_integer", (term,), Kind.INTEGER)
+        if cast.type in ("INTEGER", "BIGINT", "HUGEINT") and kind is Kind.INTEGER:
+            return term
+        self.give_up(
+            cast,
+            "cast_unavailable",
+            f"a cast to {cast.type[:20]} that could fail on a value",
+            "Compare the column in its own type.",
+        )
+        return None
+
+    def _expression_of(self, term: Term, cast: syntax.Cast, kind: Kind) -> Term:
+        if isinstance(term, Ref):
+            self.facts.use(term, Usage.GROUP_EXPRESSION, cast.place)
+        return Apply("to_text", (term,), kind)
+
+    def _case(self, case: syntax.Case) -> Term | None:
+        branches = []
+        for condition, result in case.branches:
+            predicate = self.predicate(condition)
+            term = self.term(result, Usage.GROUP_EXPRESSION)
+            if predicate is None or term is None:
+                return None
+            branches.append((canonical(predicate), term))
+        otherwise = self.term(case.otherwise, Usage.GROUP_EXPRESSION)
+        if otherwise is None:
+            return None
+        results = [*(term for _, term in branches), otherwise]
+        kinds = {kind_of(term) for term in results if not _is_null(term)}
+        if len(kinds) > 1 and not kinds <= NUMBERS:
+            self.give_up(
+                case, "case_types", "CASE with results of different types",
+                "Give every branch one type.",
+            )  # fmt: skip
+            return None
+        kind = (
+            next(iter(kinds)) if len(kinds) == 1 else Kind.DOUBLE if kinds else Kind.OTHER
+        )
+        return Choose(tuple(branches), otherwise, kind)
+
+    # --- what has no branch
+
+    def give_up(
+        self, expression: syntax.Expression, code: str, what: str, hint: str = ""
+    ) -> None:
+        """Leave a finding (unless the parser left one) and note every column inside."""
+        if code:
+            self.facts.refuse(
+                code, f"{what} is not part of what may be asked", hint, place_of(expression)
+            )
+        self.blame(expression)
+
+    def blame(self, expression: syntax.Expression) -> None:
+        """Note every column in an expression as used in an unknown way."""
+        for column in columns_in(expression):
+            ref = self.scope.find(column)
+            if ref is not None:
+                self.facts.use(ref, Usage.OTHER, column.place)
+
+
+def columns_in(expression: object) -> list[syntax.Column]:
+    """Return every column name in an expression, in order."""
+    if isinstance(expression, syntax.Column):
+        return [expression]
+    if isinstance(expression, tuple):
+        return [found for item in expression for found in columns_in(item)]
+    if hasattr(expression, "__dataclass_fields__") and not isinstance(expression, Place):
+        return [
+            found
+            for name in expression.__dataclass_fields__
+            for found in columns_in(getattr(expression, name))
+        ]
+    return []
+
+
+def _is_null(term: Term) -> bool:
+    return isinstance(term, Literal) and term.value is None
+
+
+def _fits(
+    name: str, shapes: tuple[str, ...], arguments: tuple[Term, ...], kinds: set[Kind]
+) -> bool:
+    variadic = name in ("coalesce", "concat", "||")
+    if variadic:
+        shapes = (shapes[0],) * len(arguments)
+        if not arguments:
+            return False
+    if name == "substr" and len(arguments) == 2:
+        shapes = shapes[:2]
+    if len(shapes) != len(arguments):
+        return False
+    return all(
+        _fits_one(shape, argument, kinds)
+        for shape, argument in zip(shapes, arguments, strict=True)
+    )
+
+
+def _fits_one(shape: str, argument: Term, kinds: set[Kind]) -> bool:
+    match shape:
+        case "text":
+            return kind_of(argument) is Kind.TEXT
+        case "count":
+            value = argument.value if isinstance(argument, Literal) else None
+            return isinstance(value, Decimal) and abs(value) <= 1000 and value == int(value)
+        case "short":
+            value = argument.value if isinstance(argument, Literal) else None
+            return isinstance(value, str) and len(value) <= MAX_PATTERN
+        case _:
+            return len(kinds) == 1 and Kind.OTHER not in kinds

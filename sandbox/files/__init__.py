@@ -1,0 +1,1 @@
+"""Encrypted Parquet, its keys and its images in memory."""

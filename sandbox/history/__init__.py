@@ -1,0 +1,1 @@
+"""A new answer beside earlier ones."""

@@ -1,0 +1,87 @@
+"""What a later job needs to know of a release: which cells left, and no value of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sandbox.disclosure.cell import Cell
+from sandbox.errors import QueryRejected
+from sandbox.plan.block import Plan
+from sandbox.plan.canonical import from_data, to_data
+from sandbox.plan.scalars import scalar
+from sandbox.plan.terms import Predicate, Ref, Term
+
+FORMAT = "bonded-history/1"
+Label = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One earlier release: which rows its cells were about, and which cells left."""
+
+    fingerprint: str
+    tables: tuple[str, ...]
+    joins: tuple[tuple[Ref, Ref], ...]
+    where: Predicate
+    keys: tuple[Term, ...]  # visible and hidden
+    released: frozenset[frozenset[Label]]  # sets of cells whose totals left
+
+
+def entry(plan: Plan, sets: Iterable[Iterable[Cell]]) -> str:
+    """Return the text that a later job needs to know of this release: no value of it.
+
+    `sets` are the sets of cells whose totals were released.
+    """
+    released = sorted(
+        (sorted((list(label_of(cell)) for cell in cells), key=_text) for cells in sets),
+        key=_text,
+    )
+    data = [
+        FORMAT,
+        plan.fingerprint,
+        to_data(plan.tables),
+        to_data(plan.joins),
+        to_data(plan.where),
+        to_data((*plan.keys, *plan.hidden)),
+        released,
+    ]
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
+def _text(item: object) -> str:
+    return json.dumps(item, ensure_ascii=False)
+
+
+def read(text: str) -> Past:
+    """Read an entry; raises QueryRejected (`history_unreadable`) on anything else."""
+    try:
+        tag, fingerprint, tables, joins, where, keys, released = json.loads(text)
+        if tag == FORMAT:
+            return Past(
+                str(fingerprint),
+                from_data(tables),
+                from_data(joins),
+                from_data(where),
+                from_data(keys),
+                frozenset(frozenset(tuple(label) for label in cells) for cells in released),
+            )
+    except (ValueError, TypeError, KeyError) as error:
+        raise _unreadable() from error
+    raise _unreadable()
+
+
+def _unreadable() -> QueryRejected:
+    # Without the history a differencing pair would pass: nothing is answered.
+    return QueryRejected(
+        "an earlier release on record cannot be read, so this answer cannot be "
+        "compared with it",
+        hint="Have the node's operator check the stored history.",
+        code="history_unreadable",
+    )
+
+
+def label_of(cell: Cell) -> Label:
+    """Return what names a cell among those of its plan."""
+    return (*map(scalar, cell.keys), *cell.codes)

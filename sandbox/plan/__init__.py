@@ -1,0 +1,1 @@
+"""What will be run: bound terms, blocks and their canonical form."""

@@ -1,0 +1,159 @@
+"""The staged plan of a query, its canonical form and its fingerprint (DESIGN section 5).
+
+Stage 1 groups protected rows by `keys` (visible) and `hidden` (the pieces of conditional
+aggregates) and yields atoms per cell. Disclosure control acts on these cells. Stage 2
+computes `outputs`, `having` and `orders` over what was not withheld.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sandbox.plan.canonical import key_of, to_data
+from sandbox.plan.cells import CellExpression, remapped
+from sandbox.plan.terms import Literal, Predicate, Ref, Term, refs_of
+
+T = TypeVar("T")
+
+FORMAT = "bonded-plan/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Who is protected: a domain and the column that names them; None: each row."""
+
+    domain: str
+    ref: Ref | None
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One aggregate of the query over the pieces of a hidden key.
+
+    `pieces[i]` is what rows of piece i contribute: a column, a number, or None: nothing.
+    Without a hidden key there is one piece, of all rows.
+    """
+
+    function: str  # count, sum, avg, count_distinct
+    pieces: tuple[Ref | Literal | None, ...]
+    hidden: int | None = None  # index of Plan.hidden
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One criterion of ORDER BY over controlled cells."""
+
+    expression: CellExpression
+    descending: bool
+    nulls_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be run: equal for queries that mean the same, whatever they are called."""
+
+    tables: tuple[str, ...]
+    joins: tuple[tuple[Ref, Ref], ...]
+    units: tuple[Unit, ...]
+    where: Predicate
+    keys: tuple[Term, ...]
+    hidden: tuple[Term, ...]
+    aggregates: tuple[Aggregate, ...]
+    outputs: tuple[CellExpression, ...]
+    having: CellExpression | None = None
+    orders: tuple[Order, ...] = ()
+    limit: int | None = None
+    offset: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the canonical plan, in hex."""
+        return hashlib.sha256(self.text().encode()).hexdigest()
+
+    def text(self) -> str:
+        """The canonical plan as JSON."""
+        return json.dumps(
+            [FORMAT, to_data(self)], ensure_ascii=False, separators=(",", ":")
+        )
+
+    @property
+    def measured(self) -> tuple[Ref, ...]:
+        """The columns whose values or presence an aggregate takes, in canonical order."""
+        found = {
+            piece
+            for aggregate in self.aggregates
+            if aggregate.function != "count_distinct"
+            for piece in aggregate.pieces
+            if isinstance(piece, Ref)
+        }
+        return tuple(sorted(found, key=key_of))
+
+    @property
+    def summed(self) -> frozenset[Ref]:
+        """The measured columns whose sum is an atom, not only their presence."""
+        return frozenset(
+            piece
+            for aggregate in self.aggregates
+            if aggregate.function in ("sum", "avg")
+            for piece in aggregate.pieces
+            if isinstance(piece, Ref)
+        )
+
+    @property
+    def grouping_refs(self) -> tuple[frozenset[Ref], ...]:
+        """For each key, visible ones first, the base columns that reach it."""
+        return tuple(refs_of(term) for term in (*self.keys, *self.hidden))
+
+
+def canonical_plan(plan: Plan) -> Plan:
+    """Return the plan with keys, hidden keys, aggregates, tables and joins in one order.
+
+    Outputs stay in theirs: the order of columns is part of what was asked.
+    """
+    keys, key_map = _sorted(plan.keys)
+    hidden, hidden_map = _sorted(plan.hidden)
+    renamed = tuple(
+        Aggregate(
+            item.function,
+            item.pieces,
+            None if item.hidden is None else hidden_map[item.hidden],
+        )
+        for item in plan.aggregates
+    )
+    aggregates, aggregate_map = _sorted(renamed)
+    return Plan(
+        tables=tuple(sorted(plan.tables)),
+        joins=tuple(sorted({_sided(join) for join in plan.joins}, key=key_of)),
+        units=tuple(sorted(set(plan.units), key=key_of)),
+        where=plan.where,
+        keys=keys,
+        hidden=hidden,
+        aggregates=aggregates,
+        outputs=tuple(remapped(item, key_map, aggregate_map) for item in plan.outputs),
+        having=None
+        if plan.having is None
+        else remapped(plan.having, key_map, aggregate_map),
+        orders=tuple(
+            Order(
+                remapped(o.expression, key_map, aggregate_map), o.descending, o.nulls_last
+            )
+            for o in plan.orders
+        ),
+        limit=plan.limit,
+        offset=plan.offset,
+    )
+
+
+def _sided(join: tuple[Ref, Ref]) -> tuple[Ref, Ref]:
+    first, second = sorted(join, key=key_of)
+    return first, second
+
+
+def _sorted(items: tuple[T, ...]) -> tuple[tuple[T, ...], dict[int, int]]:
+    order = sorted(range(len(items)), key=lambda index: key_of(items[index]))
+    return tuple(items[index] for index in order), {
+        old: new for new, old in enumerate(order)
+    }

@@ -1,0 +1,124 @@
+"""Terms and predicates as SQL of our own: the only text of a query that the engine runs."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from sandbox.plan.terms import (
+    All,
+    Always,
+    AnyOf,
+    Apply,
+    Bin,
+    Choose,
+    Compare,
+    DatePart,
+    DateText,
+    Equal,
+    Holds,
+    Kind,
+    Like,
+    Literal,
+    Missing,
+    Negate,
+    Predicate,
+    Ref,
+    Term,
+    Trunc,
+    Truth,
+    Within,
+)
+from sandbox.quoting import quoted, text_literal
+
+_INFIX = {"||"}
+
+
+def number_literal(value: Decimal | int) -> str:
+    """Return a number as written by us: digits, sign, point; never an exponent."""
+    return format(value, "f") if isinstance(value, Decimal) else str(value)
+
+
+def term_sql(term: Term) -> str:  # noqa: C901 - one branch for each kind of term
+    """Return the SQL of a term over tables that carry their policy names."""
+    match term:
+        case Ref(table=table, column=column):
+            return f"{quoted(table)}.{quoted(column)}"
+        case Literal():
+            return _literal(term)
+        case Bin():
+            return _bin(term)
+        case Trunc(ref=ref, grain=grain):
+            cut = f"date_trunc({text_literal(grain)}, {term_sql(ref)})"
+            return f"CAST({cut} AS DATE)" if ref.kind is Kind.DATE else cut
+        case DatePart(ref=ref, part=part):
+            return f"date_part({text_literal(part)}, {term_sql(ref)})"
+        case DateText(ref=ref, format=pattern):
+            return f"strftime({term_sql(ref)}, {text_literal(pattern)})"
+        case Apply(function=function, arguments=arguments):
+            rendered = [term_sql(argument) for argument in arguments]
+            if function in _INFIX:
+                return "(" + f" {function} ".join(rendered) + ")"
+            if function == "to_text":
+                return f"CAST({rendered[0]} AS VARCHAR)"
+            if function == "try_integer":
+                return f"TRY_CAST({rendered[0]} AS BIGINT)"
+            return f"{function}({', '.join(rendered)})"
+        case Choose(branches=branches, otherwise=otherwise):
+            whens = " ".join(
+                f"WHEN {predicate_sql(condition)} THEN {term_sql(result)}"
+                for condition, result in branches
+            )
+            return f"CASE {whens} ELSE {term_sql(otherwise)} END"
+        case Truth(predicate=predicate, as_integer=as_integer):
+            inner = f"({predicate_sql(predicate)})"
+            return f"CAST({inner} AS INTEGER)" if as_integer else inner
+
+
+def _literal(literal: Literal) -> str:
+    value = literal.value
+    match literal.kind:
+        case Kind.BOOLEAN if isinstance(value, bool):
+            return "TRUE" if value else "FALSE"
+        case _ if value is None:
+            return "NULL"
+        case Kind.TEXT:
+            return text_literal(str(value))
+        case Kind.DATE:
+            return f"DATE {text_literal(str(value))}"
+        case Kind.TIMESTAMP:
+            return f"TIMESTAMP {text_literal(str(value))}"
+        case _ if isinstance(value, (int, Decimal)):
+            return number_literal(value)
+    raise AssertionError("a literal of an unknown kind was bound")
+
+
+def _bin(term: Bin) -> str:
+    column, width = term_sql(term.ref), number_literal(term.width)
+    index = f"({column} // {width})" if term.truncating else f"floor({column} / {width})"
+    return index if term.index_only else f"({index} * {width})"
+
+
+def predicate_sql(predicate: Predicate) -> str:
+    """Return the SQL of a predicate; it is three-valued, as the engine's."""
+    match predicate:
+        case Compare(operator=operator, term=term, constant=constant):
+            return f"{term_sql(term)} {operator} {_literal(constant)}"
+        case Equal(operator=operator, left=left, right=right):
+            return f"{term_sql(left)} {operator} {term_sql(right)}"
+        case Within(term=term, constants=constants):
+            return f"{term_sql(term)} IN ({', '.join(map(_literal, constants))})"
+        case Like(term=term, pattern=pattern, ignore_case=ignore_case):
+            word = "ILIKE" if ignore_case else "LIKE"
+            return f"{term_sql(term)} {word} {text_literal(pattern)}"
+        case Missing(term=term):
+            return f"{term_sql(term)} IS NULL"
+        case Holds(term=term):
+            return term_sql(term)
+        case All(items=items):
+            return " AND ".join(f"({predicate_sql(item)})" for item in items)
+        case AnyOf(items=items):
+            return " OR ".join(f"({predicate_sql(item)})" for item in items)
+        case Negate(item=item):
+            return f"NOT ({predicate_sql(item)})"
+        case Always(value=value):
+            return {True: "TRUE", False: "FALSE", None: "NULL::BOOLEAN"}[value]

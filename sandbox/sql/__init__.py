@@ -1,0 +1,1 @@
+"""SQL text to our own syntax nodes."""

@@ -1,0 +1,1 @@
+"""Running a plan: stage 1, disclosure control, stage 2."""

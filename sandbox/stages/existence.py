@@ -1,0 +1,126 @@
+"""Whether the row of withheld groups is printed: never by whether somebody is there.
+
+`... WHERE flag = 'Malta' AND insurer = 'Obscura' GROUP BY flag` must look the same with one
+ship and with none. So the row is printed whenever a key is missing that could be there:
+one that the query's own text names, or one that the same groups have without the filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import duckdb
+
+from policies.document import Policy
+from sandbox.plan.block import Plan
+from sandbox.plan.joint_rows import Source, belongs_sql, joint_from
+from sandbox.plan.render import term_sql
+from sandbox.plan.terms import (
+    All,
+    Always,
+    Apply,
+    Choose,
+    Compare,
+    Kind,
+    Literal,
+    Missing,
+    Negate,
+    Predicate,
+    Term,
+    Truth,
+    Within,
+    refs_of,
+)
+
+Keys = tuple[object, ...]
+MAX_KEYS = 200_000
+
+
+def may_lack(
+    plan: Plan,
+    shown: Collection[Keys],
+    policy: Policy,
+    connection: duckdb.DuckDBPyConnection,
+) -> bool:
+    """Whether some key that could be there is not among `shown`, empty or small."""
+    filtered = plan.where != Always(value=True)
+    if filtered and not shown:
+        return True
+    for index, term in enumerate(plan.keys):
+        named = _named(term)
+        if named is None or not named <= {keys[index] for keys in shown}:
+            return True
+    own, other = _conjuncts(plan)
+    for conjunct in own:
+        if _asked_for(conjunct, plan, shown):
+            return True
+    return bool(other) and not _keys_without(plan, own, policy, connection) <= set(shown)
+
+
+def _named(term: Term) -> set[object] | None:
+    """Return the values that the text gives a key (none for a column); None: unknown."""
+    match term:
+        case Choose(branches=branches, otherwise=otherwise):
+            results = [*(result for _, result in branches), otherwise]
+            if all(isinstance(result, Literal) for result in results):
+                return {result.value for result in results if isinstance(result, Literal)}
+            return None
+        case Truth() | Apply(kind=Kind.BOOLEAN):
+            return {True, False}
+        case Apply(arguments=arguments):
+            # A condition inside a function would be a name in disguise.
+            return None if any(_named(item) != set() for item in arguments) else set()
+        case Literal():
+            return set()
+        case _:
+            return set()
+
+
+def _conjuncts(plan: Plan) -> tuple[list[Predicate], list[Predicate]]:
+    """Split the filter: plain conditions on the group keys themselves, and the rest."""
+    where = plan.where
+    items = where.items if isinstance(where, All) else (where,)
+    refs = {ref for term in plan.keys for ref in refs_of(term)}
+    own: list[Predicate] = []
+    other: list[Predicate] = []
+    for item in items:
+        if item == Always(value=True):
+            continue
+        plain = isinstance(item, (Compare, Within)) or (
+            isinstance(item, Negate) and isinstance(item.item, (Within, Missing))
+        )
+        (own if plain and refs_of(item) <= refs else other).append(item)
+    return own, other
+
+
+def _asked_for(conjunct: Predicate, plan: Plan, shown: Collection[Keys]) -> bool:
+    match conjunct:
+        case Compare(operator="=", term=term, constant=constant):
+            constants: tuple[Literal, ...] = (constant,)
+        case Within(term=term, constants=constants):
+            pass
+        case _:
+            return False
+    if term not in plan.keys:
+        return True  # a condition on a part of a key: which keys it names is not known
+    index = plan.keys.index(term)
+    texts = {str(keys[index]) for keys in shown}
+    return any(str(constant.value) not in texts for constant in constants)
+
+
+def _keys_without(
+    plan: Plan,
+    own: list[Predicate],
+    policy: Policy,
+    connection: duckdb.DuckDBPyConnection,
+) -> set[Keys]:
+    where: Predicate = All(tuple(own)) if own else Always(value=True)
+    source = Source(plan.tables, plan.joins, where)
+    named = [term_sql(unit.ref) for unit in plan.units if unit.ref is not None]
+    known = f" AND ({' OR '.join(f'{n} IS NOT NULL' for n in named)})" if named else ""
+    keys = ", ".join(term_sql(term) for term in plan.keys)
+    rows = connection.execute(
+        f"SELECT DISTINCT {keys} FROM {joint_from([source], policy)} "
+        f"WHERE {belongs_sql(source, policy)}{known} LIMIT {MAX_KEYS}"
+    ).fetchall()
+    return {tuple(row) for row in rows}

@@ -1,0 +1,265 @@
+"""Run a plan and release what may leave: the order of these steps is the safety argument.
+
+stage 1 -> judge cells -> compare with history -> recombine -> which keys may be printed
+-> stage 2. No value of a withheld cell is handed to a later step.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from policies.document import AggregateRule, Policy
+from sandbox.disclosure.cell import Cell
+from sandbox.disclosure.domain import printed_domain
+from sandbox.disclosure.recombine import Value, sets_of, values_of
+from sandbox.disclosure.suppression import is_unproven, judge, judge_unanimity
+from sandbox.history import pairs as past
+from sandbox.history.entry import entry
+from sandbox.plan.block import Plan
+from sandbox.plan.terms import Bin, DatePart, DateText, Kind, Ref, Trunc, refs_of
+from sandbox.protocol import Limits, Scalar
+from sandbox.stages.cell_reading import read_cells
+from sandbox.stages.contrasts import is_dimension, tracks_outside
+from sandbox.stages.existence import may_lack
+from sandbox.stages.stage_one import distinct_sql, statement, top_needed
+from sandbox.stages.stage_two import Row, compute
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What left, and for the provider why the rest did not."""
+
+    types: tuple[str, ...]
+    rows: tuple[tuple[Scalar, ...], ...]
+    withheld: tuple[tuple[int, ...], ...]
+    suppressed: int
+    partial: bool
+    report: tuple[tuple[str, int], ...]
+    history: str
+    executed_sql: str
+    units_covered: int
+
+
+def release(
+    plan: Plan,
+    policy: Policy,
+    rule: AggregateRule,
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    history: Sequence[str],
+    limits: Limits,
+) -> Released:
+    """Return the controlled result of `plan` over the tables of `connection`."""
+    cells, key_types, sql = _stage_one(plan, policy, rule, connection)
+    judge_unanimity(
+        cells,
+        _sensitive_positions(plan, policy),
+        made_up=_made_up_positions(plan),
+        min_units=rule.min_units,
+    )
+    past.compare(plan, policy, rule, cells, history, connection)
+    shown, held_back = _split(_visible_groups(plan, cells))
+    distinct = _distinct(plan, policy, cells, connection)
+    tracked = _tracked_hidden(plan, policy)
+    report: Counter[str] = Counter()
+    rows: list[Row] = []
+    released_sets: list[list[Cell]] = []
+    for keys, pieces in shown.items():
+        values = values_of(
+            plan, pieces, distinct.get(keys, {}), tracked=tracked, min_units=rule.min_units
+        )
+        rows.append(_row(keys, values))
+        released_sets += sets_of(plan, pieces, values)
+        report.update(ground for value in values for ground in value.grounds)
+    collapsed = _count_withheld(held_back, report)
+    more, collapsed = _withheld_rows(plan, policy, shown, connection, collapsed=collapsed)
+    table = compute(plan, [*rows, *more], key_types, _value_types(plan), limits)
+    out_rows, out_withheld = list(table.rows), list(table.withheld)
+    # A limit or HAVING chooses among rows; the collapsed one is none to choose.
+    is_printed = collapsed and plan.limit is None and plan.having is None
+    if is_printed:
+        out_rows.append(tuple(None for _ in plan.outputs))
+        out_withheld.append(tuple(range(len(plan.outputs))))
+    suppressed = sum(1 for mask in out_withheld if mask) + (collapsed and not is_printed)
+    return Released(
+        types=table.types,
+        rows=tuple(out_rows),
+        withheld=tuple(out_withheld),
+        suppressed=suppressed,
+        partial=bool(suppressed) or table.dropped,
+        report=tuple(sorted((str(ground), count) for ground, count in report.items())),
+        history=entry(plan, released_sets),
+        executed_sql=sql,
+        units_covered=max((cell.units for cell in cells if cell.is_safe), default=0),
+    )
+
+
+def _withheld_rows(
+    plan: Plan,
+    policy: Policy,
+    shown: dict[tuple[object, ...], list[Cell]],
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    collapsed: bool,
+) -> tuple[list[Row], bool]:
+    """Return the rows that are printed though withheld, and whether others collapse."""
+    values = tuple(None for _ in plan.aggregates)
+    flags = tuple(True for _ in plan.aggregates)
+    domain = printed_domain(plan, policy, connection)
+    if domain is not None:
+        # Zero and few alike: every key of the public domain is printed.
+        return [Row(keys, values, flags) for keys in domain if keys not in shown], False
+    if not plan.keys:
+        return ([] if shown else [Row((), values, flags)]), collapsed and bool(shown)
+    return [], collapsed or may_lack(plan, shown, policy, connection)
+
+
+# --- stage 1
+
+
+def _stage_one(
+    plan: Plan, policy: Policy, rule: AggregateRule, connection: duckdb.DuckDBPyConnection
+) -> tuple[list[Cell], tuple[str, ...], str]:
+    """Return judged cells: a cell is as unsafe as the strictest of its units makes it."""
+    sensitive = tracks_outside(plan, policy) and _is_sensitive_filter(plan, policy)
+    merged: dict[tuple[object, ...], Cell] = {}
+    key_types: tuple[str, ...] = ()
+    text = ""
+    for unit in plan.units:
+        made = statement(plan, policy, unit)
+        cells, types = read_cells(plan, made, connection, copies=top_needed(rule))
+        judge(cells, rule, sensitive_filter=sensitive)
+        if any(is_unproven(cell) for cell in cells):
+            made = statement(plan, policy, unit, top=top_needed(rule))
+            cells, types = read_cells(plan, made, connection)
+            judge(cells, rule, sensitive_filter=sensitive)
+        key_types, text = key_types or types, text or made.sql
+        for cell in cells:
+            _merge(merged, cell)
+    return list(merged.values()), key_types, text
+
+
+def _merge(merged: dict[tuple[object, ...], Cell], cell: Cell) -> None:
+    found = merged.setdefault((*cell.keys, *cell.codes), cell)
+    if found is cell:
+        return
+    found.unsafe |= cell.unsafe
+    found.unsafe_rows |= cell.unsafe_rows
+    for mine, other in zip(found.unsafe_counts, cell.unsafe_counts, strict=True):
+        mine |= other
+    for mine, other in zip(found.unsafe_sums, cell.unsafe_sums, strict=True):
+        mine |= other
+
+
+def _is_sensitive(ref: Ref, policy: Policy) -> bool:
+    table = policy.table(ref.table)
+    column = None if table is None else table.column(ref.column)
+    return column is not None and column.sensitive
+
+
+def _is_sensitive_filter(plan: Plan, policy: Policy) -> bool:
+    return any(_is_sensitive(ref, policy) for ref in refs_of(plan.where))
+
+
+def _sensitive_positions(plan: Plan, policy: Policy) -> list[frozenset[int]]:
+    refs = {ref for reached in plan.grouping_refs for ref in reached}
+    return [
+        frozenset(i for i, reached in enumerate(plan.grouping_refs) if ref in reached)
+        for ref in sorted(refs, key=str)
+        if _is_sensitive(ref, policy)
+    ]
+
+
+def _made_up_positions(plan: Plan) -> frozenset[int]:
+    """Return the positions of keys that conditions of the query make up."""
+    return frozenset(
+        i
+        for i, term in enumerate((*plan.keys, *plan.hidden))
+        if not isinstance(term, (Ref, Bin, Trunc, DatePart, DateText))
+    )
+
+
+def _tracked_hidden(plan: Plan, policy: Policy) -> frozenset[int]:
+    """Return the hidden keys whose rest is watched, as that of a filter in WHERE is."""
+    return frozenset(
+        i
+        for i, term in enumerate(plan.hidden)
+        if any(is_dimension(ref, policy) for ref in refs_of(term))
+    )
+
+
+# --- groups
+
+
+def _visible_groups(
+    plan: Plan, cells: Sequence[Cell]
+) -> dict[tuple[object, ...], list[Cell]]:
+    groups: dict[tuple[object, ...], list[Cell]] = {}
+    for cell in cells:
+        if cell.units or not plan.keys:
+            groups.setdefault(cell.keys, []).append(cell)
+    return groups
+
+
+def _split(
+    groups: dict[tuple[object, ...], list[Cell]],
+) -> tuple[dict[tuple[object, ...], list[Cell]], list[list[Cell]]]:
+    # A key is shown only when some piece of its group is safe by itself.
+    shown = {
+        keys: pieces for keys, pieces in groups.items() if any(c.is_safe for c in pieces)
+    }
+    return shown, [pieces for keys, pieces in groups.items() if keys not in shown]
+
+
+def _count_withheld(held_back: list[list[Cell]], report: Counter[str]) -> bool:
+    for pieces in held_back:
+        report.update({ground for cell in pieces for ground in cell.unsafe})
+    return bool(held_back)
+
+
+def _row(keys: tuple[object, ...], values: tuple[Value, ...]) -> Row:
+    return Row(
+        keys,
+        tuple(value.value for value in values),
+        tuple(bool(value.grounds) for value in values),
+    )
+
+
+def _distinct(
+    plan: Plan,
+    policy: Policy,
+    cells: Sequence[Cell],
+    connection: duckdb.DuckDBPyConnection,
+) -> dict[tuple[object, ...], dict[int, int]]:
+    found: dict[tuple[object, ...], dict[int, int]] = {}
+    counted = None if plan.hidden else plan.units[0].ref
+    for index, aggregate in enumerate(plan.aggregates):
+        if aggregate.function != "count_distinct":
+            continue
+        if counted is not None and aggregate.pieces == (counted,):
+            # Stage 1 counted them already: its cells are the visible ones.
+            for cell in cells:
+                found.setdefault(cell.keys, {})[index] = cell.units
+        else:
+            for row in connection.execute(distinct_sql(plan, policy, index)).fetchall():
+                found.setdefault(row[:-1], {})[index] = row[-1]
+    return found
+
+
+def _value_types(plan: Plan) -> tuple[str, ...]:
+    return tuple(
+        "BIGINT"
+        if item.function in ("count", "count_distinct")
+        else "HUGEINT"
+        if item.function == "sum" and all(_is_whole(piece) for piece in item.pieces)
+        else "DOUBLE"
+        for item in plan.aggregates
+    )
+
+
+def _is_whole(piece: object) -> bool:
+    return piece is None or getattr(piece, "kind", None) is Kind.INTEGER
