@@ -12,7 +12,7 @@ import itertools
 import duckdb
 
 from policies.document import Policy
-from sandbox.plan.block import Plan
+from sandbox.plan.block import Block
 from sandbox.plan.render import term_sql
 from sandbox.plan.terms import Ref, Term
 from sandbox.quoting import quoted
@@ -21,14 +21,14 @@ MAX_DOMAIN = 10_000
 
 
 def printed_domain(
-    plan: Plan, policy: Policy, connection: duckdb.DuckDBPyConnection
+    block: Block, policy: Policy, connection: duckdb.DuckDBPyConnection
 ) -> list[tuple[object, ...]] | None:
-    """Return every key of the plan's groups where all of them are public, else None."""
-    if not plan.keys or not all(_is_public(term, policy) for term in plan.keys):
+    """Return every key of the block's groups where all of them are public, else None."""
+    if not block.keys or not all(_is_public(term, policy) for term in block.keys):
         return None
     domains: list[list[object]] = []
     size = 1
-    for term in plan.keys:
+    for term in block.keys:
         assert isinstance(term, Ref)
         rows = connection.execute(
             f"SELECT DISTINCT {term_sql(term)} FROM {quoted(term.table)} "

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from sandbox.disclosure.cell import Cell, Ground, Number
 from sandbox.disclosure.overlap import condition_of, excludes
-from sandbox.plan.block import Aggregate, Plan
+from sandbox.plan.block import Aggregate, Block
 from sandbox.plan.terms import Literal, Predicate, Ref
 
 
@@ -23,31 +23,31 @@ class Value:
 
 
 def values_of(
-    plan: Plan,
+    block: Block,
     pieces: Sequence[Cell],
     distinct: Mapping[int, int],
     *,
     tracked: frozenset[int] = frozenset(),
     min_units: int = 1,
 ) -> tuple[Value, ...]:
-    """Return the value of each aggregate of the plan over the cells of one visible group.
+    """Return the value of each aggregate of the block over the cells of one visible group.
 
     `distinct` holds, by aggregate number, distinct units counted over several pieces;
     `tracked` the hidden keys whose few remaining units would be told by a difference.
     """
-    position = {ref: index for index, ref in enumerate(plan.measured)}
+    position = {ref: index for index, ref in enumerate(block.measured)}
     found = []
-    for index, item in enumerate(plan.aggregates):
+    for index, item in enumerate(block.aggregates):
         value = _value(item, pieces, position, distinct.get(index))
         grounds = set(value.grounds)
-        if _asks_for_nobody(plan, item, pieces):
+        if _asks_for_nobody(block, item, pieces):
             grounds.add(Ground.EMPTY)
         if item.hidden in tracked:
             taken = {id(cell) for cell, _ in _contributing(item, pieces)}
             rest = sum(cell.units for cell in pieces if id(cell) not in taken)
             if 0 < rest < min_units:
                 grounds.add(Ground.COMPLEMENT)
-        if item.function == "avg" and _has_sum_beside(plan, item):
+        if item.function == "avg" and _has_sum_beside(block, item):
             # sum / avg is the count of values, and with count(*) that of the gaps.
             for cell, piece in _contributing(item, pieces):
                 if isinstance(piece, Ref):
@@ -56,15 +56,15 @@ def values_of(
     return tuple(found)
 
 
-def _has_sum_beside(plan: Plan, item: Aggregate) -> bool:
+def _has_sum_beside(block: Block, item: Aggregate) -> bool:
     return any(
         other.function == "sum"
         and (other.pieces, other.hidden) == (item.pieces, item.hidden)
-        for other in plan.aggregates
+        for other in block.aggregates
     )
 
 
-def _asks_for_nobody(plan: Plan, item: Aggregate, pieces: Sequence[Cell]) -> bool:
+def _asks_for_nobody(block: Block, item: Aggregate, pieces: Sequence[Cell]) -> bool:
     """Whether an asked-for piece that may lie inside this aggregate has nobody in it.
 
     One small piece withholds the aggregate; so must an empty one, or `count(*)` beside
@@ -72,8 +72,8 @@ def _asks_for_nobody(plan: Plan, item: Aggregate, pieces: Sequence[Cell]) -> boo
     """
     present = [cell.codes for cell in pieces if cell.units]
     own = [code for code, piece in enumerate(item.pieces) if piece is not None]
-    for number, term in enumerate(plan.hidden):
-        for code in _asked(plan, number):
+    for number, term in enumerate(block.hidden):
+        for code in _asked(block, number):
             there = [codes for codes in present if codes[number] == code]
             if item.hidden is None:
                 if not there:
@@ -82,7 +82,7 @@ def _asks_for_nobody(plan: Plan, item: Aggregate, pieces: Sequence[Cell]) -> boo
                 if code in own and not there:
                     return True
             elif _misses_overlap(
-                [condition_of(plan.hidden[item.hidden], mine) for mine in own],
+                [condition_of(block.hidden[item.hidden], mine) for mine in own],
                 [{codes[item.hidden] for codes in there} & {mine} for mine in own],
                 condition_of(term, code),
             ):
@@ -99,10 +99,10 @@ def _misses_overlap(
     )
 
 
-def _asked(plan: Plan, hidden: int) -> set[int]:
+def _asked(block: Block, hidden: int) -> set[int]:
     return {
         code
-        for aggregate in plan.aggregates
+        for aggregate in block.aggregates
         if aggregate.hidden == hidden
         for code, piece in enumerate(aggregate.pieces)
         if piece is not None
@@ -110,11 +110,11 @@ def _asked(plan: Plan, hidden: int) -> set[int]:
 
 
 def sets_of(
-    plan: Plan, pieces: Sequence[Cell], values: Sequence[Value]
+    block: Block, pieces: Sequence[Cell], values: Sequence[Value]
 ) -> list[list[Cell]]:
     """Return the sets of cells whose totals are told by the values that are released."""
     found = []
-    for aggregate, value in zip(plan.aggregates, values, strict=True):
+    for aggregate, value in zip(block.aggregates, values, strict=True):
         if not value.grounds:
             members = [cell for cell, _ in _contributing(aggregate, pieces)]
             if members and members not in found:
@@ -122,9 +122,9 @@ def sets_of(
     return found
 
 
-def contributes(plan: Plan, cell: Cell) -> bool:
+def contributes(block: Block, cell: Cell) -> bool:
     """Whether any aggregate takes something from the rows of a cell."""
-    return any(_piece(aggregate, cell) is not None for aggregate in plan.aggregates)
+    return any(_piece(aggregate, cell) is not None for aggregate in block.aggregates)
 
 
 def _piece(aggregate: Aggregate, cell: Cell) -> Ref | Literal | None:

@@ -15,7 +15,7 @@ from policies.document import Policy
 from sandbox.disclosure.cell import Cell, Ground
 from sandbox.disclosure.span import Span
 from sandbox.history.entry import Label, Past, label_of
-from sandbox.plan.block import Plan, Unit
+from sandbox.plan.block import Block, Unit
 from sandbox.plan.joint_rows import Source, belongs_sql, joint_from
 from sandbox.plan.render import term_sql
 from sandbox.plan.scalars import scalar
@@ -25,7 +25,7 @@ MAX_ATOMS = 5_000  # more would take minutes; pairs are compared in any case
 
 
 def audit(
-    plan: Plan,
+    block: Block,
     pasts: Sequence[Past],
     unit: Unit,
     cells: Sequence[Cell],
@@ -36,10 +36,10 @@ def audit(
 ) -> None:
     """Withhold cells until no combination of totals tells of too few units.
 
-    Requires that all of `pasts` and the plan agree on the rows they read.
+    Requires that all of `pasts` and the block agree on the rows they read.
     """
     safe = {label_of(cell): cell for cell in cells if cell.is_safe}
-    found = _atoms(plan, pasts, unit, connection, policy)
+    found = _atoms(block, pasts, unit, connection, policy)
     if found is None or not safe:
         return
     units, new, old = found
@@ -63,16 +63,16 @@ def audit(
 
 
 def _atoms(
-    plan: Plan,
+    block: Block,
     pasts: Sequence[Past],
     unit: Unit,
     connection: duckdb.DuckDBPyConnection,
     policy: Policy,
 ) -> tuple[dict[int, int], dict[Label, set[int]], list[set[int]]] | None:
     """Return units by atom, and the atoms of each new cell and each earlier total."""
-    source = Source(plan.tables, plan.joins, plan.where)
+    source = Source(block.tables, block.joins, block.where)
     earlier = [Source(past.tables, past.joins, past.where) for past in pasts]
-    parts = [_part(source, (*plan.keys, *plan.hidden), policy)]
+    parts = [_part(source, (*block.keys, *block.hidden), policy)]
     parts += [_part(s, p.keys, policy) for s, p in zip(earlier, pasts, strict=True)]
     columns = [f"{text} AS s{index}" for index, text in enumerate(parts)]
     name = "1" if unit.ref is None else term_sql(unit.ref)

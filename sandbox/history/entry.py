@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sandbox.disclosure.cell import Cell
 from sandbox.errors import QueryRejected
-from sandbox.plan.block import Plan
+from sandbox.plan.block import Block
 from sandbox.plan.canonical import from_data, to_data
 from sandbox.plan.scalars import scalar
 from sandbox.plan.terms import Predicate, Ref, Term
@@ -29,7 +29,7 @@ class Past:
     released: frozenset[frozenset[Label]]  # sets of cells whose totals left
 
 
-def entry(plan: Plan, sets: Iterable[Iterable[Cell]]) -> str:
+def entry(block: Block, sets: Iterable[Iterable[Cell]]) -> str:
     """Return the text that a later job needs to know of this release: no value of it.
 
     `sets` are the sets of cells whose totals were released.
@@ -40,11 +40,11 @@ def entry(plan: Plan, sets: Iterable[Iterable[Cell]]) -> str:
     )
     data = [
         FORMAT,
-        plan.fingerprint,
-        to_data(plan.tables),
-        to_data(plan.joins),
-        to_data(plan.where),
-        to_data((*plan.keys, *plan.hidden)),
+        block.fingerprint,
+        to_data(block.tables),
+        to_data(block.joins),
+        to_data(block.where),
+        to_data((*block.keys, *block.hidden)),
         released,
     ]
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
@@ -83,5 +83,5 @@ def _unreadable() -> QueryRejected:
 
 
 def label_of(cell: Cell) -> Label:
-    """Return what names a cell among those of its plan."""
+    """Return what names a cell among those of its block."""
     return (*map(scalar, cell.keys), *cell.codes)

@@ -21,7 +21,7 @@ from sandbox.errors import QueryRejected
 from sandbox.history.audit import audit
 from sandbox.history.entry import Label, Past, label_of, read
 from sandbox.history.units import compare_units, holds
-from sandbox.plan.block import Plan, Unit
+from sandbox.plan.block import Block, Unit
 from sandbox.plan.joint_rows import Source, agree, belongs_sql, joint_from
 from sandbox.plan.render import term_sql
 from sandbox.plan.scalars import scalar
@@ -39,7 +39,7 @@ class Part:
 
 
 def compare(
-    plan: Plan,
+    block: Block,
     policy: Policy,
     rule: AggregateRule,
     cells: Sequence[Cell],
@@ -47,22 +47,24 @@ def compare(
     connection: duckdb.DuckDBPyConnection,
 ) -> None:
     """Mark the cells that would, beside earlier releases, tell about too few units."""
-    source = Source(plan.tables, plan.joins, plan.where)
+    source = Source(block.tables, block.joins, block.where)
     found = {}
     for text in history:
         past = read(text)
-        if past.fingerprint != plan.fingerprint:
+        if past.fingerprint != block.fingerprint:
             found[past.tables, past.joins, past.where, past.keys, past.released] = past
     alike: list[Past] = []
     for past in found.values():
         if not holds(connection, past.tables):
-            if any(_is_protected(name, policy) for name in {*past.tables} & {*plan.tables}):
+            if any(
+                _is_protected(name, policy) for name in {*past.tables} & {*block.tables}
+            ):
                 raise _not_held()
-            continue  # it was about nobody of this plan
+            continue  # it was about nobody of this block
         earlier = Source(past.tables, past.joins, past.where)
         if agree(source, earlier, policy):
-            for unit in plan.units:
-                _Comparison(plan, past, unit, rule.min_units, policy, connection).mark(
+            for unit in block.units:
+                _Comparison(block, past, unit, rule.min_units, policy, connection).mark(
                     cells
                 )
             if all(
@@ -71,16 +73,16 @@ def compare(
             ):
                 alike.append(past)
         else:
-            for unit in plan.units:
+            for unit in block.units:
                 compare_units(
-                    plan, past, unit, cells, connection,
+                    block, past, unit, cells, connection,
                     policy=policy, min_units=rule.min_units,
                 )  # fmt: skip
     if alike:
-        contributing = [cell for cell in cells if contributes(plan, cell)]
-        for unit in plan.units:
+        contributing = [cell for cell in cells if contributes(block, cell)]
+        for unit in block.units:
             audit(
-                plan, alike, unit, contributing, connection,
+                block, alike, unit, contributing, connection,
                 policy=policy, min_units=rule.min_units,
             )  # fmt: skip
 
@@ -101,26 +103,26 @@ def _not_held() -> QueryRejected:
 
 
 class _Comparison:
-    """One new plan against one earlier release, for one unit."""
+    """One new block against one earlier release, for one unit."""
 
     def __init__(
         self,
-        plan: Plan,
+        block: Block,
         past: Past,
         unit: Unit,
         min_units: int,
         policy: Policy,
         connection: duckdb.DuckDBPyConnection,
     ) -> None:
-        self._plan, self._past, self._unit = plan, past, unit
+        self._plan, self._past, self._unit = block, past, unit
         self._policy = policy
         self._sources = (
-            Source(plan.tables, plan.joins, plan.where),
+            Source(block.tables, block.joins, block.where),
             Source(past.tables, past.joins, past.where),
         )
         self._min_units = min_units
         self._connection = connection
-        self._new_keys = (*plan.keys, *plan.hidden)
+        self._new_keys = (*block.keys, *block.hidden)
 
     def mark(self, cells: Sequence[Cell]) -> None:
         """Add the ground HISTORY to cells, smallest first where there is a choice."""

@@ -13,7 +13,7 @@ import duckdb
 from policies.document import Policy
 from sandbox.disclosure.cell import Cell, Ground
 from sandbox.history.entry import Label, Past, label_of
-from sandbox.plan.block import Plan, Unit
+from sandbox.plan.block import Block, Unit
 from sandbox.plan.joint_rows import Source, belongs_sql, joint_from
 from sandbox.plan.render import term_sql
 from sandbox.plan.scalars import scalar
@@ -22,7 +22,7 @@ from sandbox.quoting import text_literal
 
 
 def compare_units(
-    plan: Plan,
+    block: Block,
     past: Past,
     unit: Unit,
     cells: Sequence[Cell],
@@ -40,14 +40,16 @@ def compare_units(
     safe = {label_of(cell): cell for cell in cells if cell.is_safe}
     for ref in _units_of(past, unit.domain, policy):
         new = _units_sql(
-            Source(plan.tables, plan.joins, plan.where),
-            (*plan.keys, *plan.hidden), unit.ref, policy,
+            Source(block.tables, block.joins, block.where),
+            (*block.keys, *block.hidden), unit.ref, policy,
         )  # fmt: skip
         old = _units_sql(
             Source(past.tables, past.joins, past.where), past.keys, ref, policy
         )
         totals = list(past.released)
-        for label, number, mine, its, both in _overlaps(connection, new, old, totals, plan):
+        for label, number, mine, its, both in _overlaps(
+            connection, new, old, totals, block
+        ):
             cell = safe.get(label)
             few_left = both == mine and 0 < its - both < min_units
             few_more = both == its and 0 < mine - both < min_units
@@ -85,10 +87,10 @@ def _overlaps(
     new: str,
     old: str,
     totals: Sequence[frozenset[Label]],
-    plan: Plan,
+    block: Block,
 ) -> Iterator[tuple[Label, int, int, int, int]]:
     """Yield cell, total, units of the cell, of the total, and of both."""
-    width = len(plan.keys) + len(plan.hidden)
+    width = len(block.keys) + len(block.hidden)
     depth = len(next(iter(totals[0]))) if totals and totals[0] else 0
     listed = ", ".join(
         f"({', '.join([str(number), *map(_text, label)])})"

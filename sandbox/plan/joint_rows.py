@@ -1,4 +1,4 @@
-"""The rows of two plans side by side, where both read the same protected rows.
+"""The rows of two blocks side by side, where both read the same protected rows.
 
 A join with a public table that lacks a key leaves rows out, as a filter does. So public
 tables are joined outwards here, and whether a row found its partner is part of whether it
@@ -20,7 +20,7 @@ Join = tuple[Ref, Ref]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a plan or an earlier release reads: its tables, joins and filter."""
+    """What a block or an earlier release reads: its tables, joins and filter."""
 
     tables: tuple[str, ...]
     joins: tuple[Join, ...]

@@ -101,6 +101,47 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
+class Subquery:
+    """(SELECT ...) as a value, EXISTS (SELECT ...), or item IN (SELECT ...)."""
+
+    kind: str  # scalar, exists, in
+    query: Query
+    item: Expression | None = None  # of `in`
+    place: Place | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """ROWS, RANGE or GROUPS between two bounds; None offsets are unbounded."""
+
+    unit: str  # rows, range, groups
+    start: tuple[str, int | None]  # (preceding | current | following, rows)
+    end: tuple[str, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """call OVER (PARTITION BY ... ORDER BY ... frame)."""
+
+    call: Call
+    partitions: tuple[Expression, ...] = ()
+    orders: tuple[Order, ...] = ()
+    frame: Frame | None = None  # None: the engine's default
+    ignore_nulls: bool = False
+    place: Place | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Star:
+    """`*` or `t.*`, EXCLUDE names, REPLACE (expression AS name)."""
+
+    table: str = ""
+    exclude: tuple[str, ...] = ()
+    replace: tuple[tuple[str, Expression], ...] = ()
+    place: Place | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Opaque:
     """Something the analyser has no branch for; a finding says what."""
 
@@ -119,6 +160,9 @@ Expression = (
     | Among
     | Cast
     | Case
+    | Subquery
+    | Window
+    | Star
     | Opaque
 )
 
@@ -133,17 +177,34 @@ class TableName:
 
 
 @dataclass(frozen=True, slots=True)
+class Derived:
+    """A subquery in FROM, with its alias ("" where none was given)."""
+
+    query: Query
+    alias: str
+    column_aliases: tuple[str, ...] = ()
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Join:
-    """left INNER JOIN right ON condition, or USING (columns)."""
+    """left JOIN right ON condition, or USING (columns).
+
+    `kind` is inner, left, right, full, semi, anti or cross; `asof` for ASOF joins, which
+    are inner or left. A comma in FROM is a cross join. NATURAL is `natural`.
+    """
 
     left: Source
     right: Source
     condition: Expression | None
     using: tuple[str, ...]
     place: Place | None = None
+    kind: str = "inner"
+    asof: bool = False
+    natural: bool = False
 
 
-Source = TableName | Join
+Source = TableName | Derived | Join
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +226,13 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """One SELECT."""
+    """One SELECT.
+
+    `grouping_sets` holds, for ROLLUP, CUBE and GROUPING SETS, the positions in `groups` of
+    each set in the order in which the engine lists them; None for a plain GROUP BY.
+    `distinct_on` is () for SELECT DISTINCT and None where nothing is distinct. `with_`
+    names the queries of WITH, in order; a later one may use the earlier ones.
+    """
 
     outputs: tuple[Output, ...]
     source: Source | None
@@ -176,3 +243,27 @@ class Select:
     orders: tuple[Order, ...] = ()
     limit: int | None = None
     offset: int = 0
+    grouping_sets: tuple[tuple[int, ...], ...] | None = None
+    qualify: Expression | None = None
+    distinct_on: tuple[Expression, ...] | None = None
+    with_: tuple[tuple[str, Query], ...] = ()
+    order_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetOperation:
+    """left UNION [ALL] right, with the ORDER BY and LIMIT of the whole."""
+
+    kind: str  # union, except, intersect
+    all: bool
+    left: Query
+    right: Query
+    orders: tuple[Order, ...] = ()
+    limit: int | None = None
+    offset: int = 0
+    with_: tuple[tuple[str, Query], ...] = ()
+    by_name: bool = False
+    place: Place | None = field(default=None, compare=False)
+
+
+Query = Select | SetOperation

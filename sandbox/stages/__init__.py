@@ -1,1 +1,1 @@
-"""Running a plan: stage 1, disclosure control, stage 2."""
+"""Running a block: stage 1, disclosure control, stage 2."""

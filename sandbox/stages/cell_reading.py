@@ -8,14 +8,14 @@ import duckdb
 
 from sandbox.disclosure.cell import Cell, Contribution, Number
 from sandbox.errors import ResourceExceeded
-from sandbox.plan.block import Plan
+from sandbox.plan.block import Block
 from sandbox.stages.stage_one import Statement
 
 MAX_CELLS = 200_000
 
 
 def read_cells(
-    plan: Plan, made: Statement, connection: duckdb.DuckDBPyConnection, *, copies: int = 1
+    block: Block, made: Statement, connection: duckdb.DuckDBPyConnection, *, copies: int = 1
 ) -> tuple[list[Cell], tuple[str, ...]]:
     """Run a pass of stage 1; returns its cells, not yet judged, and the types of the keys.
 
@@ -25,7 +25,7 @@ def read_cells(
     Raises ResourceExceeded where there are more cells than are controlled in one run.
     """
     cursor = connection.execute(made.sql)
-    types = tuple(str(item[1]) for item in cursor.description[: len(plan.keys)])
+    types = tuple(str(item[1]) for item in cursor.description[: len(block.keys)])
     rows = cursor.fetchmany(MAX_CELLS + 1)
     if len(rows) > MAX_CELLS:
         raise ResourceExceeded(
@@ -33,14 +33,14 @@ def read_cells(
             hint="Group by fewer or coarser keys.",
         )
     return [
-        _cell(plan, dict(zip(made.names, row, strict=True)), row, copies) for row in rows
+        _cell(block, dict(zip(made.names, row, strict=True)), row, copies) for row in rows
     ], types
 
 
 def _cell(
-    plan: Plan, named: dict[str, object], row: tuple[object, ...], copies: int
+    block: Block, named: dict[str, object], row: tuple[object, ...], copies: int
 ) -> Cell:
-    width, hidden = len(plan.keys), len(plan.hidden)
+    width, hidden = len(block.keys), len(block.hidden)
     return Cell(
         keys=row[:width],
         codes=tuple(_whole(code) for code in row[width : width + hidden]),
@@ -50,8 +50,8 @@ def _cell(
         contrasts=tuple(_whole(v) for name, v in named.items() if name.startswith("x")),
         top_n=tuple(map(_whole, _items(named["top_n"], copies))),
         measures=tuple(
-            _contribution(named, f"m{j}_", copies, is_summed=ref in plan.summed)
-            for j, ref in enumerate(plan.measured)
+            _contribution(named, f"m{j}_", copies, is_summed=ref in block.summed)
+            for j, ref in enumerate(block.measured)
         ),
     )
 

@@ -8,22 +8,22 @@ only one of its alternatives lets in, must be none or at least min_units.
 from __future__ import annotations
 
 from policies.document import Policy, Role
-from sandbox.plan.block import Plan
+from sandbox.plan.block import Block
 from sandbox.plan.render import predicate_sql
 from sandbox.plan.terms import All, Always, AnyOf, Compare, Predicate, Ref, Within, refs_of
 
 MAX_ALTERNATIVES = 60
 
 
-def tracks_outside(plan: Plan, policy: Policy) -> bool:
+def tracks_outside(block: Block, policy: Policy) -> bool:
     """Whether units outside the filter are counted.
 
     They are where a dimension is filtered: its margins are asked and published everywhere,
     so a filter that leaves out three units tells about these three.
     """
-    if isinstance(plan.where, Always):
+    if isinstance(block.where, Always):
         return False
-    return any(is_dimension(ref, policy) for ref in refs_of(plan.where))
+    return any(is_dimension(ref, policy) for ref in refs_of(block.where))
 
 
 def is_dimension(ref: Ref, policy: Policy) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Collection
 import duckdb
 
 from policies.document import Policy
-from sandbox.plan.block import Plan
+from sandbox.plan.block import Block
 from sandbox.plan.joint_rows import Source, belongs_sql, joint_from
 from sandbox.plan.render import term_sql
 from sandbox.plan.terms import (
@@ -37,24 +37,24 @@ MAX_KEYS = 200_000
 
 
 def may_lack(
-    plan: Plan,
+    block: Block,
     shown: Collection[Keys],
     policy: Policy,
     connection: duckdb.DuckDBPyConnection,
 ) -> bool:
     """Whether some key that could be there is not among `shown`, empty or small."""
-    filtered = plan.where != Always(value=True)
+    filtered = block.where != Always(value=True)
     if filtered and not shown:
         return True
-    for index, term in enumerate(plan.keys):
+    for index, term in enumerate(block.keys):
         named = _named(term)
         if named is None or not named <= {keys[index] for keys in shown}:
             return True
-    own, other = _conjuncts(plan)
+    own, other = _conjuncts(block)
     for conjunct in own:
-        if _asked_for(conjunct, plan, shown):
+        if _asked_for(conjunct, block, shown):
             return True
-    return bool(other) and not _keys_without(plan, own, policy, connection) <= set(shown)
+    return bool(other) and not _keys_without(block, own, policy, connection) <= set(shown)
 
 
 def _named(term: Term) -> set[object] | None:
@@ -76,11 +76,11 @@ def _named(term: Term) -> set[object] | None:
             return set()
 
 
-def _conjuncts(plan: Plan) -> tuple[list[Predicate], list[Predicate]]:
+def _conjuncts(block: Block) -> tuple[list[Predicate], list[Predicate]]:
     """Split the filter: plain conditions on the group keys themselves, and the rest."""
-    where = plan.where
+    where = block.where
     items = where.items if isinstance(where, All) else (where,)
-    refs = {ref for term in plan.keys for ref in refs_of(term)}
+    refs = {ref for term in block.keys for ref in refs_of(term)}
     own: list[Predicate] = []
     other: list[Predicate] = []
     for item in items:
@@ -93,7 +93,7 @@ def _conjuncts(plan: Plan) -> tuple[list[Predicate], list[Predicate]]:
     return own, other
 
 
-def _asked_for(conjunct: Predicate, plan: Plan, shown: Collection[Keys]) -> bool:
+def _asked_for(conjunct: Predicate, block: Block, shown: Collection[Keys]) -> bool:
     match conjunct:
         case Compare(operator="=", term=term, constant=constant):
             constants: tuple[Literal, ...] = (constant,)
@@ -101,24 +101,24 @@ def _asked_for(conjunct: Predicate, plan: Plan, shown: Collection[Keys]) -> bool
             pass
         case _:
             return False
-    if term not in plan.keys:
+    if term not in block.keys:
         return True  # a condition on a part of a key: which keys it names is not known
-    index = plan.keys.index(term)
+    index = block.keys.index(term)
     texts = {str(keys[index]) for keys in shown}
     return any(str(constant.value) not in texts for constant in constants)
 
 
 def _keys_without(
-    plan: Plan,
+    block: Block,
     own: list[Predicate],
     policy: Policy,
     connection: duckdb.DuckDBPyConnection,
 ) -> set[Keys]:
     where: Predicate = All(tuple(own)) if own else Always(value=True)
-    source = Source(plan.tables, plan.joins, where)
-    named = [term_sql(unit.ref) for unit in plan.units if unit.ref is not None]
+    source = Source(block.tables, block.joins, where)
+    named = [term_sql(unit.ref) for unit in block.units if unit.ref is not None]
     known = f" AND ({' OR '.join(f'{n} IS NOT NULL' for n in named)})" if named else ""
-    keys = ", ".join(term_sql(term) for term in plan.keys)
+    keys = ", ".join(term_sql(term) for term in block.keys)
     rows = connection.execute(
         f"SELECT DISTINCT {keys} FROM {joint_from([source], policy)} "
         f"WHERE {belongs_sql(source, policy)}{known} LIMIT {MAX_KEYS}"

@@ -1,4 +1,4 @@
-"""Run a plan and release what may leave: the order of these steps is the safety argument.
+"""Run a block and release what may leave: the order of these steps is the safety argument.
 
 stage 1 -> judge cells -> compare with history -> recombine -> which keys may be printed
 -> stage 2. No value of a withheld cell is handed to a later step.
@@ -19,7 +19,7 @@ from sandbox.disclosure.recombine import Value, sets_of, values_of
 from sandbox.disclosure.suppression import is_unproven, judge, judge_unanimity
 from sandbox.history import pairs as past
 from sandbox.history.entry import entry
-from sandbox.plan.block import Plan
+from sandbox.plan.block import Block
 from sandbox.plan.terms import Bin, DatePart, DateText, Kind, Ref, Trunc, refs_of
 from sandbox.protocol import Limits, Scalar
 from sandbox.stages.cell_reading import read_cells
@@ -45,7 +45,7 @@ class Released:
 
 
 def release(
-    plan: Plan,
+    block: Block,
     policy: Policy,
     rule: AggregateRule,
     connection: duckdb.DuckDBPyConnection,
@@ -53,37 +53,37 @@ def release(
     history: Sequence[str],
     limits: Limits,
 ) -> Released:
-    """Return the controlled result of `plan` over the tables of `connection`."""
-    cells, key_types, sql = _stage_one(plan, policy, rule, connection)
+    """Return the controlled result of `block` over the tables of `connection`."""
+    cells, key_types, sql = _stage_one(block, policy, rule, connection)
     judge_unanimity(
         cells,
-        _sensitive_positions(plan, policy),
-        made_up=_made_up_positions(plan),
+        _sensitive_positions(block, policy),
+        made_up=_made_up_positions(block),
         min_units=rule.min_units,
     )
-    past.compare(plan, policy, rule, cells, history, connection)
-    shown, held_back = _split(_visible_groups(plan, cells))
-    distinct = _distinct(plan, policy, cells, connection)
-    tracked = _tracked_hidden(plan, policy)
+    past.compare(block, policy, rule, cells, history, connection)
+    shown, held_back = _split(_visible_groups(block, cells))
+    distinct = _distinct(block, policy, cells, connection)
+    tracked = _tracked_hidden(block, policy)
     report: Counter[str] = Counter()
     rows: list[Row] = []
     released_sets: list[list[Cell]] = []
     for keys, pieces in shown.items():
         values = values_of(
-            plan, pieces, distinct.get(keys, {}), tracked=tracked, min_units=rule.min_units
+            block, pieces, distinct.get(keys, {}), tracked=tracked, min_units=rule.min_units
         )
         rows.append(_row(keys, values))
-        released_sets += sets_of(plan, pieces, values)
+        released_sets += sets_of(block, pieces, values)
         report.update(ground for value in values for ground in value.grounds)
     collapsed = _count_withheld(held_back, report)
-    more, collapsed = _withheld_rows(plan, policy, shown, connection, collapsed=collapsed)
-    table = compute(plan, [*rows, *more], key_types, _value_types(plan), limits)
+    more, collapsed = _withheld_rows(block, policy, shown, connection, collapsed=collapsed)
+    table = compute(block, [*rows, *more], key_types, _value_types(block), limits)
     out_rows, out_withheld = list(table.rows), list(table.withheld)
     # A limit or HAVING chooses among rows; the collapsed one is none to choose.
-    is_printed = collapsed and plan.limit is None and plan.having is None
+    is_printed = collapsed and block.limit is None and block.having is None
     if is_printed:
-        out_rows.append(tuple(None for _ in plan.outputs))
-        out_withheld.append(tuple(range(len(plan.outputs))))
+        out_rows.append(tuple(None for _ in block.outputs))
+        out_withheld.append(tuple(range(len(block.outputs))))
     suppressed = sum(1 for mask in out_withheld if mask) + (collapsed and not is_printed)
     return Released(
         types=table.types,
@@ -92,14 +92,14 @@ def release(
         suppressed=suppressed,
         partial=bool(suppressed) or table.dropped,
         report=tuple(sorted((str(ground), count) for ground, count in report.items())),
-        history=entry(plan, released_sets),
+        history=entry(block, released_sets),
         executed_sql=sql,
         units_covered=max((cell.units for cell in cells if cell.is_safe), default=0),
     )
 
 
 def _withheld_rows(
-    plan: Plan,
+    block: Block,
     policy: Policy,
     shown: dict[tuple[object, ...], list[Cell]],
     connection: duckdb.DuckDBPyConnection,
@@ -107,35 +107,35 @@ def _withheld_rows(
     collapsed: bool,
 ) -> tuple[list[Row], bool]:
     """Return the rows that are printed though withheld, and whether others collapse."""
-    values = tuple(None for _ in plan.aggregates)
-    flags = tuple(True for _ in plan.aggregates)
-    domain = printed_domain(plan, policy, connection)
+    values = tuple(None for _ in block.aggregates)
+    flags = tuple(True for _ in block.aggregates)
+    domain = printed_domain(block, policy, connection)
     if domain is not None:
         # Zero and few alike: every key of the public domain is printed.
         return [Row(keys, values, flags) for keys in domain if keys not in shown], False
-    if not plan.keys:
+    if not block.keys:
         return ([] if shown else [Row((), values, flags)]), collapsed and bool(shown)
-    return [], collapsed or may_lack(plan, shown, policy, connection)
+    return [], collapsed or may_lack(block, shown, policy, connection)
 
 
 # --- stage 1
 
 
 def _stage_one(
-    plan: Plan, policy: Policy, rule: AggregateRule, connection: duckdb.DuckDBPyConnection
+    block: Block, policy: Policy, rule: AggregateRule, connection: duckdb.DuckDBPyConnection
 ) -> tuple[list[Cell], tuple[str, ...], str]:
     """Return judged cells: a cell is as unsafe as the strictest of its units makes it."""
-    sensitive = tracks_outside(plan, policy) and _is_sensitive_filter(plan, policy)
+    sensitive = tracks_outside(block, policy) and _is_sensitive_filter(block, policy)
     merged: dict[tuple[object, ...], Cell] = {}
     key_types: tuple[str, ...] = ()
     text = ""
-    for unit in plan.units:
-        made = statement(plan, policy, unit)
-        cells, types = read_cells(plan, made, connection, copies=top_needed(rule))
+    for unit in block.units:
+        made = statement(block, policy, unit)
+        cells, types = read_cells(block, made, connection, copies=top_needed(rule))
         judge(cells, rule, sensitive_filter=sensitive)
         if any(is_unproven(cell) for cell in cells):
-            made = statement(plan, policy, unit, top=top_needed(rule))
-            cells, types = read_cells(plan, made, connection)
+            made = statement(block, policy, unit, top=top_needed(rule))
+            cells, types = read_cells(block, made, connection)
             judge(cells, rule, sensitive_filter=sensitive)
         key_types, text = key_types or types, text or made.sql
         for cell in cells:
@@ -161,33 +161,33 @@ def _is_sensitive(ref: Ref, policy: Policy) -> bool:
     return column is not None and column.sensitive
 
 
-def _is_sensitive_filter(plan: Plan, policy: Policy) -> bool:
-    return any(_is_sensitive(ref, policy) for ref in refs_of(plan.where))
+def _is_sensitive_filter(block: Block, policy: Policy) -> bool:
+    return any(_is_sensitive(ref, policy) for ref in refs_of(block.where))
 
 
-def _sensitive_positions(plan: Plan, policy: Policy) -> list[frozenset[int]]:
-    refs = {ref for reached in plan.grouping_refs for ref in reached}
+def _sensitive_positions(block: Block, policy: Policy) -> list[frozenset[int]]:
+    refs = {ref for reached in block.grouping_refs for ref in reached}
     return [
-        frozenset(i for i, reached in enumerate(plan.grouping_refs) if ref in reached)
+        frozenset(i for i, reached in enumerate(block.grouping_refs) if ref in reached)
         for ref in sorted(refs, key=str)
         if _is_sensitive(ref, policy)
     ]
 
 
-def _made_up_positions(plan: Plan) -> frozenset[int]:
+def _made_up_positions(block: Block) -> frozenset[int]:
     """Return the positions of keys that conditions of the query make up."""
     return frozenset(
         i
-        for i, term in enumerate((*plan.keys, *plan.hidden))
+        for i, term in enumerate((*block.keys, *block.hidden))
         if not isinstance(term, (Ref, Bin, Trunc, DatePart, DateText))
     )
 
 
-def _tracked_hidden(plan: Plan, policy: Policy) -> frozenset[int]:
+def _tracked_hidden(block: Block, policy: Policy) -> frozenset[int]:
     """Return the hidden keys whose rest is watched, as that of a filter in WHERE is."""
     return frozenset(
         i
-        for i, term in enumerate(plan.hidden)
+        for i, term in enumerate(block.hidden)
         if any(is_dimension(ref, policy) for ref in refs_of(term))
     )
 
@@ -196,11 +196,11 @@ def _tracked_hidden(plan: Plan, policy: Policy) -> frozenset[int]:
 
 
 def _visible_groups(
-    plan: Plan, cells: Sequence[Cell]
+    block: Block, cells: Sequence[Cell]
 ) -> dict[tuple[object, ...], list[Cell]]:
     groups: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
-        if cell.units or not plan.keys:
+        if cell.units or not block.keys:
             groups.setdefault(cell.keys, []).append(cell)
     return groups
 
@@ -230,14 +230,14 @@ def _row(keys: tuple[object, ...], values: tuple[Value, ...]) -> Row:
 
 
 def _distinct(
-    plan: Plan,
+    block: Block,
     policy: Policy,
     cells: Sequence[Cell],
     connection: duckdb.DuckDBPyConnection,
 ) -> dict[tuple[object, ...], dict[int, int]]:
     found: dict[tuple[object, ...], dict[int, int]] = {}
-    counted = None if plan.hidden else plan.units[0].ref
-    for index, aggregate in enumerate(plan.aggregates):
+    counted = None if block.hidden else block.units[0].ref
+    for index, aggregate in enumerate(block.aggregates):
         if aggregate.function != "count_distinct":
             continue
         if counted is not None and aggregate.pieces == (counted,):
@@ -245,19 +245,19 @@ def _distinct(
             for cell in cells:
                 found.setdefault(cell.keys, {})[index] = cell.units
         else:
-            for row in connection.execute(distinct_sql(plan, policy, index)).fetchall():
+            for row in connection.execute(distinct_sql(block, policy, index)).fetchall():
                 found.setdefault(row[:-1], {})[index] = row[-1]
     return found
 
 
-def _value_types(plan: Plan) -> tuple[str, ...]:
+def _value_types(block: Block) -> tuple[str, ...]:
     return tuple(
         "BIGINT"
         if item.function in ("count", "count_distinct")
         else "HUGEINT"
         if item.function == "sum" and all(_is_whole(piece) for piece in item.pieces)
         else "DOUBLE"
-        for item in plan.aggregates
+        for item in block.aggregates
     )
 
 

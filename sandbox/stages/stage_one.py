@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from policies.document import AggregateRule, Policy
-from sandbox.plan.block import Plan, Unit
+from sandbox.plan.block import Block, Unit
 from sandbox.plan.render import predicate_sql, term_sql
 from sandbox.plan.terms import Always, Kind, Ref
 from sandbox.quoting import quoted
@@ -31,25 +31,25 @@ class Statement:
     names: tuple[str, ...]
 
 
-def stage_one_sql(plan: Plan, policy: Policy) -> str:
+def stage_one_sql(block: Block, policy: Policy) -> str:
     """Return the first pass as text, for reviewers and the log."""
-    return statement(plan, policy, plan.units[0]).sql
+    return statement(block, policy, block.units[0]).sql
 
 
 def statement(
-    plan: Plan, policy: Policy, unit: Unit, *, top: int | None = None
+    block: Block, policy: Policy, unit: Unit, *, top: int | None = None
 ) -> Statement:
     """Return the pass of stage 1 for one unit.
 
     `top` largest contributions are kept, which costs several times the rest; None keeps
     the largest alone, which proves most cells safe.
     """
-    keys = [f"k{i}" for i in range(len(plan.keys))]
-    hidden = [f"h{i}" for i in range(len(plan.hidden))]
-    measures = range(len(plan.measured))
+    keys = [f"k{i}" for i in range(len(block.keys))]
+    hidden = [f"h{i}" for i in range(len(block.hidden))]
+    measures = range(len(block.measured))
     group = ", ".join((*keys, *hidden))
-    summed = [ref in plan.summed for ref in plan.measured]
-    contrasts = range(len(contrast_sql(plan.where)))
+    summed = [ref in block.summed for ref in block.measured]
+    contrasts = range(len(contrast_sql(block.where)))
     names = [*keys, *hidden, "units", "n", "outside", "top_n"]
     cells = [
         *keys,
@@ -79,7 +79,7 @@ def statement(
         names += [name for name, _ in found]
         cells += [f"{expression} AS {name}" for name, expression in found]
     sql = (
-        f"WITH base AS ({base_sql(plan, policy, unit)}), "
+        f"WITH base AS ({base_sql(block, policy, unit)}), "
         f"per_unit AS ({_per_unit(unit, [*keys, *hidden], summed, len(contrasts))}) "
         f"SELECT {', '.join(cells)} FROM per_unit"
     )
@@ -90,45 +90,45 @@ def _largest(column: str, top: int | None) -> str:
     return f"max({column})" if top is None else f"max({column}, {top})"
 
 
-def base_sql(plan: Plan, policy: Policy, unit: Unit) -> str:
+def base_sql(block: Block, policy: Policy, unit: Unit) -> str:
     """Return the joined rows with keys k, hidden keys h, unit u, filter i, measures m."""
-    outside = tracks_outside(plan, policy)
-    columns = [f"{term_sql(term)} AS k{i}" for i, term in enumerate(plan.keys)]
-    columns += [f"{term_sql(term)} AS h{i}" for i, term in enumerate(plan.hidden)]
+    outside = tracks_outside(block, policy)
+    columns = [f"{term_sql(term)} AS k{i}" for i, term in enumerate(block.keys)]
+    columns += [f"{term_sql(term)} AS h{i}" for i, term in enumerate(block.hidden)]
     columns += [
         f"{'NULL' if unit.ref is None else term_sql(unit.ref)} AS u",
-        f"{f'(({predicate_sql(plan.where)}) IS TRUE)' if outside else 'TRUE'} AS i",
+        f"{f'(({predicate_sql(block.where)}) IS TRUE)' if outside else 'TRUE'} AS i",
     ]
-    columns += [f"{text} AS x{j}" for j, text in enumerate(contrast_sql(plan.where))]
-    for j, ref in enumerate(plan.measured):
+    columns += [f"{text} AS x{j}" for j, text in enumerate(contrast_sql(block.where))]
+    for j, ref in enumerate(block.measured):
         exact = exact_sql(ref, policy)
         # What a sum leaves out (NaN, infinity) is no value for a count either, or the two
         # counts of one column would tell how many such values there are.
-        taken = exact if ref in plan.summed else f"{_present_sql(ref, exact)} IS NOT NULL"
+        taken = exact if ref in block.summed else f"{_present_sql(ref, exact)} IS NOT NULL"
         columns.append(f"{taken} AS m{j}")
     conditions = (
-        [] if outside or plan.where == Always(value=True) else [predicate_sql(plan.where)]
+        [] if outside or block.where == Always(value=True) else [predicate_sql(block.where)]
     )
-    named = [term_sql(item.ref) for item in plan.units if item.ref is not None]
+    named = [term_sql(item.ref) for item in block.units if item.ref is not None]
     if named:
         # Rows without a unit are nobody's, and protect nobody: they are left out.
         conditions.append(" OR ".join(f"{name} IS NOT NULL" for name in named))
     where = " AND ".join(f"({condition})" for condition in conditions)
-    return f"SELECT {', '.join(columns)} FROM {from_sql(plan)}" + (
+    return f"SELECT {', '.join(columns)} FROM {from_sql(block)}" + (
         f" WHERE {where}" if where else ""
     )
 
 
-def from_sql(plan: Plan) -> str:
+def from_sql(block: Block) -> str:
     """Return FROM with its joins; each table after the first joins those before it."""
-    done = [plan.tables[0]]
-    text = quoted(plan.tables[0])
-    pending = list(plan.tables[1:])
+    done = [block.tables[0]]
+    text = quoted(block.tables[0])
+    pending = list(block.tables[1:])
     while pending:
         for name in pending:
             conditions = [
                 f"{term_sql(a)} = {term_sql(b)}"
-                for a, b in plan.joins
+                for a, b in block.joins
                 if (a.table == name and b.table in done)
                 or (b.table == name and a.table in done)
             ]
@@ -210,11 +210,11 @@ def top_needed(rule: AggregateRule) -> int:
     return max(rule.dominance.n or 0, 2)
 
 
-def distinct_sql(plan: Plan, policy: Policy, index: int) -> str:
+def distinct_sql(block: Block, policy: Policy, index: int) -> str:
     """Return per visible cell the distinct units that an aggregate counts, as column d."""
-    aggregate = plan.aggregates[index]
+    aggregate = block.aggregates[index]
     ref = next(piece for piece in aggregate.pieces if isinstance(piece, Ref))
-    keys = ", ".join(f"k{i}" for i in range(len(plan.keys)))
+    keys = ", ".join(f"k{i}" for i in range(len(block.keys)))
     unit = Unit("", ref)
     condition = "i"
     if aggregate.hidden is not None:
@@ -222,6 +222,6 @@ def distinct_sql(plan: Plan, policy: Policy, index: int) -> str:
         condition = f"i AND h{aggregate.hidden} IN ({', '.join(codes)})"
     return (
         f"SELECT {keys + ', ' if keys else ''}count(DISTINCT u) FILTER ({condition}) AS d "
-        f"FROM ({base_sql(plan, policy, unit)}) AS base"
+        f"FROM ({base_sql(block, policy, unit)}) AS base"
         + (f" GROUP BY {keys}" if keys else "")
     )

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from sandbox.engine import open_engine
-from sandbox.plan.block import Plan
+from sandbox.plan.block import Block
 from sandbox.plan.cells import CellExpression, aggregates_in, cell_sql, keys_in
 from sandbox.plan.scalars import scalar
 from sandbox.protocol import Limits, Scalar
@@ -41,7 +41,7 @@ class Table:
 
 
 def compute(
-    plan: Plan,
+    block: Block,
     rows: Sequence[Row],
     key_types: Sequence[str],
     value_types: Sequence[str],
@@ -51,18 +51,18 @@ def compute(
     connection = open_engine({}, limits)
     try:
         _load(connection, rows, key_types, value_types)
-        cursor = connection.execute(_sql(plan))
-        types = tuple(str(item[1]) for item in cursor.description[: len(plan.outputs)])
+        cursor = connection.execute(_sql(block))
+        types = tuple(str(item[1]) for item in cursor.description[: len(block.outputs)])
         found = cursor.fetchall()
         undecided = False
-        if plan.having is not None:
-            mask = _mask(plan.having)
+        if block.having is not None:
+            mask = _mask(block.having)
             undecided = bool(
                 connection.execute(f"SELECT count(*) FROM cells WHERE {mask}").fetchone()[0]
             )
     finally:
         connection.close()
-    width = len(plan.outputs)
+    width = len(block.outputs)
     out: list[tuple[Scalar, ...]] = []
     masks: list[tuple[int, ...]] = []
     for row in found:
@@ -104,14 +104,14 @@ def _mask(expression: CellExpression) -> str:
     return f"({' OR '.join(flags)})" if flags else "FALSE"
 
 
-def _sql(plan: Plan) -> str:
-    outputs = [f"{cell_sql(item)} AS o{index}" for index, item in enumerate(plan.outputs)]
-    masks = [f"{_mask(item)} AS x{index}" for index, item in enumerate(plan.outputs)]
+def _sql(block: Block) -> str:
+    outputs = [f"{cell_sql(item)} AS o{index}" for index, item in enumerate(block.outputs)]
+    masks = [f"{_mask(item)} AS x{index}" for index, item in enumerate(block.outputs)]
     text = f"SELECT {', '.join((*outputs, *masks))} FROM cells"
-    if plan.having is not None:
-        text += f" WHERE NOT {_mask(plan.having)} AND ({cell_sql(plan.having)})"
+    if block.having is not None:
+        text += f" WHERE NOT {_mask(block.having)} AND ({cell_sql(block.having)})"
     orders = []
-    for order in plan.orders:
+    for order in block.orders:
         if not (aggregates_in(order.expression) or keys_in(order.expression)):
             continue  # a constant orders nothing
         if aggregates_in(order.expression):
@@ -122,9 +122,9 @@ def _sql(plan: Plan) -> str:
             f"NULLS {'LAST' if order.nulls_last else 'FIRST'}"
         )
     # Ties by key, never by the place of rows in the data.
-    orders += [f"k{index} NULLS LAST" for index in range(len(plan.keys))]
+    orders += [f"k{index} NULLS LAST" for index in range(len(block.keys))]
     if orders:
         text += f" ORDER BY {', '.join(orders)}"
-    if plan.limit is not None:
-        text += f" LIMIT {plan.limit}"
-    return text + (f" OFFSET {plan.offset}" if plan.offset else "")
+    if block.limit is not None:
+        text += f" LIMIT {block.limit}"
+    return text + (f" OFFSET {block.offset}" if block.offset else "")
