@@ -185,7 +185,14 @@ def _public_join(table: Table, name: str, place: Place | None) -> Iterator[Reaso
 
 def _apart(policy: Policy, shape: QueryShape) -> Iterator[Reason]:
     """Protected tables that hang together only through public ones multiply their rows."""
-    tables = [policy.table(name) for name in shape.tables]
+    for group in dict.fromkeys(shape.froms or (shape.tables,)):
+        yield from _apart_in(policy, shape, group)
+
+
+def _apart_in(
+    policy: Policy, shape: QueryShape, group: tuple[str, ...]
+) -> Iterator[Reason]:
+    tables = [policy.table(name) for name in group]
     protected = [table for table in tables if table is not None and table.is_protected]
     if len(protected) < 2:
         return

@@ -83,3 +83,4 @@ class QueryShape:
     findings: tuple[Finding, ...] = ()
     fingerprint: str = ""  # sha256 hex of the canonical plan, empty where there is none
     outputs: tuple[str, ...] = ()  # names of the output columns, in order
+    froms: tuple[tuple[str, ...], ...] = ()  # tables that stand in one FROM, for each

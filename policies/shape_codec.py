@@ -37,7 +37,15 @@ def shape_from_json(text: str) -> QueryShape:
 
 def _shape(data: Any) -> QueryShape:
     fields = _only(
-        data, "tables", "uses", "joins", "aggregates", "findings", "fingerprint", "outputs"
+        data,
+        "tables",
+        "uses",
+        "joins",
+        "aggregates",
+        "findings",
+        "fingerprint",
+        "outputs",
+        "froms",
     )
     return QueryShape(
         tables=_list(fields["tables"], _text),
@@ -47,6 +55,7 @@ def _shape(data: Any) -> QueryShape:
         findings=_list(fields["findings"], _finding),
         fingerprint=_text(fields["fingerprint"]),
         outputs=_list(fields["outputs"], _text),
+        froms=_list(fields["froms"], lambda group: _list(group, _text)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import duckdb
 
@@ -14,7 +15,7 @@ from sandbox.binding.select import Analysis, bind
 from sandbox.engine import open_engine
 from sandbox.protocol import AnalyseJob, AnalyseOutcome
 from sandbox.sql.parse import parse
-from sandbox.stages.stage_one import stage_one_sql
+from sandbox.stages.release import plan_sql
 
 
 def analyse(
@@ -30,19 +31,8 @@ def analyse(
     found = bind(select, policy, schemas)
     if not findings:
         return found
-    shape = found.shape
-    return Analysis(
-        QueryShape(
-            shape.tables,
-            shape.uses,
-            shape.joins,
-            shape.aggregates,
-            tuple(dict.fromkeys((*findings, *shape.findings))),
-            "",
-            shape.outputs,
-        ),
-        None,
-    )
+    together = tuple(dict.fromkeys((*findings, *found.shape.findings)))
+    return Analysis(replace(found.shape, findings=together, fingerprint=""), None)
 
 
 def run(job: AnalyseJob) -> AnalyseOutcome:
@@ -51,5 +41,5 @@ def run(job: AnalyseJob) -> AnalyseOutcome:
     schemas = {schema.table: schema.columns for schema in job.schemas}
     connection = open_engine({}, job.limits)
     found = analyse(job.sql, policy, schemas, connection)
-    executed = "" if found.plan is None else stage_one_sql(found.plan, policy)
+    executed = plan_sql(found.plan, policy)
     return AnalyseOutcome(shape_to_json(found.shape), executed)

@@ -13,12 +13,14 @@ import duckdb
 
 from policies.document import Policy, Table
 from sandbox.binding.facts import Facts
+from sandbox.binding.items import RowsItem
 from sandbox.binding.predicates import PredicateBinder
-from sandbox.binding.scope import Scope
+from sandbox.binding.scope import Scope, table_columns
 from sandbox.binding.terms import TermBinder
 from sandbox.errors import QueryRejected
 from sandbox.plan.render import predicate_sql
 from sandbox.quoting import quoted
+from sandbox.sql import syntax
 from sandbox.sql.parse import parse
 
 
@@ -34,13 +36,16 @@ def compile_filter(
     """
     # The line break ends a comment that the text may leave open.
     select, findings = parse(f"SELECT 1 FROM {quoted(table)} WHERE ({text}\n)", connection)
-    if select is None or findings:
+    if not isinstance(select, syntax.Select) or findings:
         raise _invalid(findings[0].message if findings else "it is no condition")
     if select.where is None or select.groups or select.orders or select.having:
         raise _invalid("it is more than a condition")
     # As a public table: grids and roles bind consumers, not the provider's own rule.
     facts = Facts(Policy((Table(table, public=True),)))
-    scope = Scope(facts, {table: columns})
+    item = RowsItem(
+        (table,), (), (), table_columns(table, columns), tuple(n for n, _ in columns)
+    )
+    scope = Scope(facts, lambda _: item)
     scope.add(select.source)
     predicate = PredicateBinder(TermBinder(facts, scope, {})).where(select.where)
     if predicate is None or facts.findings:

@@ -10,6 +10,12 @@ from sandbox.plan.terms import Ref
 from sandbox.sql import syntax
 from sandbox.sql.syntax import Expression
 
+MAX_STEPS = 100_000
+
+
+class TooManySteps(Exception):
+    """A query unfolds to more nodes than are bound."""
+
 
 @dataclass(slots=True)
 class Facts:
@@ -20,6 +26,18 @@ class Facts:
     joins: list[JoinUse] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     families: set[str] = field(default_factory=set)
+    froms: list[tuple[str, ...]] = field(default_factory=list)
+    refs: dict[tuple[str, str], Ref] = field(default_factory=dict)  # by lower-case column
+    steps: int = 0
+
+    def step(self) -> None:
+        """Count one more node; raises TooManySteps where a query unfolds without end.
+
+        A chain of WITH, each using the one before twice, doubles at every step.
+        """
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise TooManySteps
 
     def refuse(
         self, code: str, message: str, hint: str, place: Place | None = None
@@ -59,7 +77,7 @@ class Facts:
 
     def scratch(self) -> Facts:
         """A collector to try a reading with, whose findings nobody sees."""
-        return Facts(self.policy)
+        return Facts(self.policy, refs=self.refs, steps=self.steps)
 
 
 def place_of(expression: Expression) -> Place | None:

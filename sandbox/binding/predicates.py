@@ -84,6 +84,8 @@ class PredicateBinder:
             case syntax.NullTest(item=item):
                 term = self._terms.term(item, Usage.NULL_TEST)
                 return None if term is None else Missing(term)
+            case syntax.Subquery():
+                return self._subquery(expression)
             case syntax.Call(name=name) if name in _LIKES:
                 return self._like(expression)
             case syntax.Column() if self._terms.alias_of(expression) is not None:
@@ -111,12 +113,28 @@ class PredicateBinder:
         )
         return None
 
+    def _subquery(self, node: syntax.Subquery) -> Predicate | None:
+        if node.kind != "scalar" and self._terms.results is not None:
+            return self._terms.results.subquery(node)
+        self._terms.give_up(
+            node, "subquery_here", "a subquery at this place", "Compare with it in WHERE."
+        )
+        return None
+
     # --- comparisons
 
     def _comparison(self, node: syntax.Comparison) -> Predicate | None:
+        results = self._terms.results
+        if results is not None and node.operator in _MIRRORED:
+            if results.is_result(node.right):
+                return results.compare(node.left, node.operator, node.right)
+            if results.is_result(node.left):
+                return results.compare(node.right, _MIRRORED[node.operator], node.left)
         left, right = constant_of(node.left), constant_of(node.right)
-        if left is not None and right is not None:
+        if left is not None and right is not None and node.operator in _MIRRORED:
             return self._folded(node, left, right)
+        if node.operator not in _MIRRORED:
+            return self._distinct_from(node)
         if right is not None:
             return self._with_constant(node.left, node.operator, right, node.place)
         if left is not None:
@@ -202,6 +220,33 @@ class PredicateBinder:
         return (
             column.grid is not None or column.grain is not None or column.has(Role.MEASURE)
         )
+
+    def _distinct_from(self, node: syntax.Comparison) -> Predicate | None:
+        """Read `a IS NOT DISTINCT FROM b` as `a = b`, where NULL equals only NULL."""
+        left, right = node.left, node.right
+        one, other = constant_of(left), constant_of(right)
+        null = next((c for c in (one, other) if c is not None and c.value is None), None)
+        if null is not None:
+            inner = self.predicate(syntax.NullTest(right if null is one else left))
+        else:
+            equal = self.predicate(syntax.Comparison("=", left, right, node.place))
+            if equal is None:
+                return None
+            tests: list[Predicate | None] = [
+                self.predicate(syntax.NullTest(side))
+                for side, constant in ((left, one), (right, other))
+                if constant is None
+            ]
+            missing = [test for test in tests if test is not None]
+            if len(missing) != len(tests):
+                return None
+            # Neither side is NULL, and they are equal; or both are NULL.
+            inner = All((equal, *(Negate(test) for test in missing)))
+            if len(missing) == 2:
+                inner = AnyOf((inner, All(tuple(missing))))
+        if inner is None:
+            return None
+        return inner if node.operator == "is not distinct" else Negate(inner)
 
     def _between_columns(self, node: syntax.Comparison) -> Predicate | None:
         left = self._terms.term(node.left, Usage.EQUALITY)

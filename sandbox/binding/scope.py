@@ -1,69 +1,61 @@
-"""FROM: which tables a query reads, how they are joined, and what a name means there."""
+"""FROM over rows: which tables a SELECT reads, how they are joined, what a name means."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from policies.shape import JoinUse, Place, Usage
 from sandbox.binding.facts import Facts
-from sandbox.plan.terms import NUMBERS, Kind, Ref, kind_of_type
+from sandbox.binding.items import (
+    Bound,
+    Item,
+    Meaning,
+    Projected,
+    Reentered,
+    ResultItem,
+)
+from sandbox.plan.results import is_single_row
+from sandbox.plan.terms import NUMBERS, Kind, Predicate, Ref, kind_of_type
 from sandbox.sql import syntax
 
-Schemas = Mapping[str, Sequence[tuple[str, str]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """A table in FROM under its alias, with its columns by lower-case name."""
-
-    table: str
-    alias: str
-    columns: Mapping[str, Ref]
+Leaf = syntax.TableName | syntax.Derived
+ItemOf = Callable[[Leaf], Item | None]
 
 
 class Scope:
-    """Names of one SELECT; unknown and ambiguous ones are findings."""
+    """Names of one SELECT over rows; unknown and ambiguous ones are findings."""
 
-    def __init__(self, facts: Facts, schemas: Schemas) -> None:
+    def __init__(self, facts: Facts, item_of: ItemOf) -> None:
         self._facts = facts
-        self._schemas = {name.lower(): (name, columns) for name, columns in schemas.items()}
+        self._item_of = item_of
         self.bound: list[Bound] = []
+        self.tables: list[str] = []
         self.joins: list[tuple[Ref, Ref]] = []
-        self.conditions: list[syntax.Expression] = []
+        self.where: list[Predicate] = []  # filters of derived tables
+        self.conditions: list[syntax.Expression] = []  # of ON
+        self.among: list[tuple[syntax.Column, Reentered]] = []  # joins with results
+        self.outer: Scope | None = None  # of the query around a correlated subquery
+        self._merged: dict[str, str] = {}  # columns of USING, by the alias that has them
 
     def add(self, source: syntax.Source | None) -> None:
         """Bind FROM; joins and conditions of ON are in `joins` and `conditions` after."""
         if source is None:
-            if not self._facts.findings:
-                self._facts.refuse(
-                    "no_table",
-                    "the query reads no table",
-                    "Add FROM with a table of the policy.",
-                )
             return
-        if isinstance(source, syntax.TableName):
-            self._add_table(source)
+        if not isinstance(source, syntax.Join):
+            self._add_leaf(source)
             return
         self.add(source.left)
         left_aliases = {item.alias.lower() for item in self.bound}
         self.add(source.right)
         self._add_join(source, left_aliases)
 
-    def _add_table(self, node: syntax.TableName) -> None:
-        found = self._schemas.get(node.name.lower())
-        policy = None if found is None else self._facts.policy.table(found[0])
-        if found is None or policy is None:
-            known = sorted(name for name, _ in self._schemas.values())
-            self._facts.refuse(
-                "unknown_table",
-                f"`{node.name[:60]}` is no table that this query may read",
-                f"The tables are: {', '.join(known)}.",
-                node.place,
-            )
+    # --- items
+
+    def _add_leaf(self, node: Leaf) -> None:
+        item = self._item_of(node)
+        if item is None:
             return
-        name, columns = found
-        if any(item.alias.lower() == node.alias.lower() for item in self.bound):
+        if any(found.alias.lower() == node.alias.lower() for found in self.bound):
             self._facts.refuse(
                 "ambiguous_name",
                 "two tables have the same name",
@@ -71,38 +63,49 @@ class Scope:
                 node.place,
             )
             return
-        if any(item.table == name for item in self.bound):
+        if isinstance(item, ResultItem):
+            columns: dict[str, Meaning] = {
+                name.lower(): Reentered(item.relation, index)
+                for index, name in enumerate(item.names)
+            }
+            self.bound.append(Bound(node.alias, columns, item.names))
+            return
+        for name in item.tables:
+            if name in self.tables:
+                self._facts.refuse(
+                    "self_join_unavailable",
+                    f"`{name}` is joined with itself, which could multiply one unit's "
+                    "weight",
+                    "Ask over the table once.",
+                    node.place,
+                )
+                return
+        self.tables += item.tables
+        self.joins += item.joins
+        self.where += item.where
+        self.bound.append(Bound(node.alias, item.columns, item.names))
+
+    # --- joins
+
+    def _add_join(self, node: syntax.Join, left_aliases: set[str]) -> None:
+        if node.kind not in ("inner", "cross") or node.asof:
             self._facts.refuse(
-                "self_join_unavailable",
-                f"`{name}` is joined with itself, which could multiply one unit's weight",
-                "Ask over the table once.",
+                "join_unavailable",
+                f"a {node.kind} join of rows is not part of what may be asked",
+                "Use JOIN ... ON a.key = b.key.",
                 node.place,
             )
             return
-        if policy.requester:
-            self._facts.refuse(
-                "requester_table_unavailable",
-                f"`{name}` is a table that you brought; it can be joined only on unit "
-                "keys, and this node does not take one yet",
-                "Ask with the provider's own tables.",
-                node.place,
-            )
-        self.bound.append(Bound(name, node.alias, _columns(name, columns)))
-
-    def _add_join(self, node: syntax.Join, left_aliases: set[str]) -> None:
-        before = len(self.joins)
-        for name in node.using:
-            left = self._first(name, left_aliases, inside=True, place=node.place)
-            right = self._first(name, left_aliases, inside=False, place=node.place)
-            if left is not None and right is not None:
-                self._equate(left, right, node.place)
-        for condition in _conjuncts(node.condition):
-            pair = self._key_pair(condition)
-            if pair is None:
+        before = len(self.joins) + len(self.among)
+        using = self._common(left_aliases) if node.natural else list(node.using)
+        for name in using:
+            self._equate_by_name(name, left_aliases, node.place)
+        for condition in conjuncts(node.condition):
+            if not self._equate_by_condition(condition, node.place):
                 self.conditions.append(condition)
-            else:
-                self._equate(*pair, node.place)
-        if len(self.joins) == before:
+        if len(self.joins) + len(self.among) == before and not self._is_one_row(
+            left_aliases
+        ):
             self._facts.refuse(
                 "join_without_key",
                 "two tables are joined without an equality of their columns",
@@ -110,56 +113,102 @@ class Scope:
                 node.place,
             )
 
-    def _first(
-        self, name: str, aliases: set[str], *, inside: bool, place: Place | None
-    ) -> Ref | None:
+    def _common(self, left_aliases: set[str]) -> list[str]:
+        sides: list[set[str]] = [set(), set()]
         for item in self.bound:
-            if (item.alias.lower() in aliases) == inside and name.lower() in item.columns:
-                return item.columns[name.lower()]
-        self._facts.refuse(
-            "unknown_column",
-            f"`{name[:60]}` is not in both joined tables",
-            "Check USING.",
+            sides[item.alias.lower() in left_aliases] |= set(item.columns)
+        return sorted(sides[0] & sides[1])
+
+    def _is_one_row(self, left_aliases: set[str]) -> bool:
+        """Whether the right side is a result of one row, which multiplies none."""
+        right = [item for item in self.bound if item.alias.lower() not in left_aliases]
+        return bool(right) and all(
+            isinstance(meaning, Reentered) and is_single_row(meaning.relation)
+            for item in right
+            for meaning in item.columns.values()
+        )
+
+    def _equate_by_name(self, name: str, aliases: set[str], place: Place | None) -> None:
+        left = self._first(name, aliases, inside=True)
+        right = self._first(name, aliases, inside=False)
+        if left is None or right is None:
+            self._facts.refuse(
+                "unknown_column",
+                f"`{name[:60]}` is not in both joined tables",
+                "Check USING.",
+                place,
+            )
+            return
+        self._merged[name.lower()] = left[0]
+        self._equate(
+            (syntax.Column((left[0], name), place), left[1]),
+            (syntax.Column((right[0], name), place), right[1]),
             place,
         )
+
+    def _first(
+        self, name: str, aliases: set[str], *, inside: bool
+    ) -> tuple[str, Meaning] | None:
+        for item in self.bound:
+            if (item.alias.lower() in aliases) == inside and name.lower() in item.columns:
+                return item.alias, item.columns[name.lower()]
         return None
 
-    def _key_pair(self, condition: syntax.Expression) -> tuple[Ref, Ref] | None:
+    def _equate_by_condition(
+        self, condition: syntax.Expression, place: Place | None
+    ) -> bool:
         if not isinstance(condition, syntax.Comparison) or condition.operator != "=":
-            return None
-        sides = [
-            self.find(side) if isinstance(side, syntax.Column) else None
-            for side in (condition.left, condition.right)
-        ]
-        left, right = sides
-        if left is None or right is None or left.table == right.table:
-            return None
-        return left, right
+            return False
+        left, right = condition.left, condition.right
+        if not isinstance(left, syntax.Column) or not isinstance(right, syntax.Column):
+            return False
+        meanings = self.find(left), self.find(right)
+        if meanings[0] is None or meanings[1] is None:
+            return False
+        return self._equate((left, meanings[0]), (right, meanings[1]), place)
 
-    def _equate(self, left: Ref, right: Ref, place: Place | None) -> None:
-        comparable = left.kind == right.kind or {left.kind, right.kind} <= NUMBERS
-        if not comparable or Kind.OTHER in (left.kind, right.kind):
+    def _equate(
+        self,
+        left: tuple[syntax.Column, Meaning],
+        right: tuple[syntax.Column, Meaning],
+        place: Place | None,
+    ) -> bool:
+        for (name, _), (_, other) in ((left, right), (right, left)):
+            if isinstance(other, Reentered):
+                self.among.append((name, other))
+                return True
+        refs = as_ref(left[1]), as_ref(right[1])
+        return self._join_refs(*refs, place)
+
+    def _join_refs(self, one: Ref | None, other: Ref | None, place: Place | None) -> bool:
+        if one is None or other is None or one.table == other.table:
+            return False
+        comparable = one.kind == other.kind or {one.kind, other.kind} <= NUMBERS
+        if not comparable or Kind.OTHER in (one.kind, other.kind):
             # A cast from text would raise on a value and name it.
             self._facts.refuse(
                 "types_differ",
-                f"`{left.table}.{left.column}` and `{right.table}.{right.column}` have "
+                f"`{one.table}.{one.column}` and `{other.table}.{other.column}` have "
                 "different types and cannot be joined",
                 "Join columns of one type.",
                 place,
             )
-        self.joins.append((left, right))
+        self.joins.append((one, other))
         self._facts.joins.append(
-            JoinUse(left.table, left.column, right.table, right.column, "inner", place)
+            JoinUse(one.table, one.column, other.table, other.column, "inner", place)
         )
-        for ref in (left, right):
+        for ref in (one, other):
             self._facts.use(ref, Usage.JOIN_KEY, place)
+        return True
 
-    def find(self, node: syntax.Column) -> Ref | None:
+    # --- names
+
+    def find(self, node: syntax.Column) -> Meaning | None:
         """Return what a name means, or None where it means nothing or several things."""
         found = self._candidates(node)
         return found[0] if len(found) == 1 else None
 
-    def resolve(self, node: syntax.Column) -> Ref | None:
+    def resolve(self, node: syntax.Column) -> Meaning | None:
         """As `find`, and leave a finding where the name is unknown or ambiguous."""
         found = self._candidates(node)
         shown = ".".join(node.names)[:80]
@@ -173,22 +222,26 @@ class Scope:
                 node.place,
             )
         else:
-            names = sorted(
-                ref.column
-                for item in self.bound
-                for ref in item.columns.values()
-                if self._facts.may_name(ref)
-            )
-            shown_names = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+            names = sorted(self._shown_names())
+            listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
             self._facts.refuse(
                 "unknown_column",
                 f"`{shown}` is no column of the tables in FROM",
-                f"Their columns: {shown_names}." if names else "Name a table in FROM.",
+                f"Their columns: {listed}." if names else "Name a table in FROM.",
                 node.place,
             )
         return None
 
-    def _candidates(self, node: syntax.Column) -> list[Ref]:
+    def _shown_names(self) -> set[str]:
+        found = set()
+        for item in self.bound:
+            for name in item.names:
+                meaning = item.columns.get(name.lower())
+                if not isinstance(meaning, Ref) or self._facts.may_name(meaning):
+                    found.add(name)
+        return found
+
+    def _candidates(self, node: syntax.Column) -> list[Meaning]:
         # More than table.column would reach schemas, structs or whole rows.
         if len(node.names) > 2:
             return []
@@ -200,13 +253,45 @@ class Scope:
                 for item in self.bound
                 if item.alias.lower() == alias and name in item.columns
             ]
-        found = [item.columns[name] for item in self.bound if name in item.columns]
+        holders = [item for item in self.bound if name in item.columns]
+        found = [item.columns[name] for item in holders]
+        if len(found) > 1 and name in self._merged:
+            merged = self._merged[name].lower()
+            return [i.columns[name] for i in holders if i.alias.lower() == merged]
         if len(found) == 2 and (found[0], found[1]) in self.joins:
-            return found[:1]  # equal by USING or ON
+            return found[:1]  # equal by ON
+        return found
+
+    def star(self, table: str) -> list[tuple[str, syntax.Column]] | None:
+        """Return the columns of `*` or `table.*` in order; None where there is no table."""
+        items = [i for i in self.bound if not table or i.alias.lower() == table.lower()]
+        if not items:
+            return None
+        found: list[tuple[str, syntax.Column]] = []
+        seen: set[str] = set()
+        for item in items:
+            for name in item.names:
+                if name.lower() in self._merged and name.lower() in seen and not table:
+                    continue
+                seen.add(name.lower())
+                found.append((name, syntax.Column((item.alias, name))))
         return found
 
 
-def _columns(table: str, columns: Sequence[tuple[str, str]]) -> dict[str, Ref]:
+def as_ref(meaning: Meaning | None) -> Ref | None:
+    """Return the column that a meaning plainly is, through derived tables."""
+    while isinstance(meaning, Projected):
+        expression = meaning.expression
+        if not isinstance(expression, syntax.Column):
+            return None
+        if meaning.terms.alias_of(expression) is not None:
+            return None
+        meaning = meaning.terms.scope.find(expression)
+    return meaning if isinstance(meaning, Ref) else None
+
+
+def table_columns(table: str, columns: Sequence[tuple[str, str]]) -> dict[str, Ref]:
+    """Return the columns of a base table by lower-case name."""
     found = {}
     for name, engine_type in columns:
         kind, scale = kind_of_type(engine_type)
@@ -214,9 +299,19 @@ def _columns(table: str, columns: Sequence[tuple[str, str]]) -> dict[str, Ref]:
     return found
 
 
-def _conjuncts(condition: syntax.Expression | None) -> list[syntax.Expression]:
+def conjuncts(condition: syntax.Expression | None) -> list[syntax.Expression]:
+    """Return the conditions that all must hold."""
     if condition is None:
         return []
     if isinstance(condition, syntax.Logical) and condition.operator == "AND":
-        return [part for item in condition.items for part in _conjuncts(item)]
+        return [part for item in condition.items for part in conjuncts(item)]
     return [condition]
+
+
+def leaves_of(source: syntax.Source | None) -> list[Leaf]:
+    """Return what stands in FROM, from left to right."""
+    if source is None:
+        return []
+    if isinstance(source, syntax.Join):
+        return [*leaves_of(source.left), *leaves_of(source.right)]
+    return [source]

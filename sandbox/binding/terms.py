@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
+from typing import Protocol
 
 from policies.shape import Place, Usage
 from sandbox.binding.constants import constant_of, cut_is_coarser
 from sandbox.binding.facts import Facts, place_of
 from sandbox.binding.functions import SCALARS, is_aggregate
+from sandbox.binding.items import Projected, Reentered
 from sandbox.binding.readings import read_bin, read_date
 from sandbox.binding.scope import Scope
 from sandbox.plan.canonical import canonical
@@ -35,8 +37,30 @@ from sandbox.plan.terms import (
 from sandbox.sql import syntax
 
 MAX_PATTERN = 200
-_PREDICATES = (syntax.Comparison, syntax.Logical, syntax.Not, syntax.NullTest, syntax.Among)
+_PREDICATES = (
+    syntax.Comparison,
+    syntax.Logical,
+    syntax.Not,
+    syntax.NullTest,
+    syntax.Among,
+    syntax.Subquery,
+)
 _LIKES = frozenset({"~~", "!~~", "~~*", "!~~*"})
+
+
+class ResultsBesideRows(Protocol):
+    """How subqueries and results enter predicates over rows."""
+
+    def is_result(self, expression: syntax.Expression) -> bool:
+        """Whether an expression is computed from results and constants alone."""
+
+    def compare(
+        self, side: syntax.Expression, operator: str, result: syntax.Expression
+    ) -> Predicate | None:
+        """Bind a comparison of something of a row with a result."""
+
+    def subquery(self, node: syntax.Subquery) -> Predicate | None:
+        """Bind EXISTS or IN."""
 
 
 class TermBinder:
@@ -50,9 +74,11 @@ class TermBinder:
         self.aliases = aliases
         self._unfolding: set[str] = set()
         self.predicate: Callable[[syntax.Expression], Predicate | None]
+        self.results: ResultsBesideRows | None = None
 
     def term(self, expression: syntax.Expression, usage: Usage) -> Term | None:
         """Bind an expression; a bare column in it is noted with `usage`."""
+        self.facts.step()
         constant = constant_of(expression)
         if constant is not None:
             return constant
@@ -106,6 +132,11 @@ class TermBinder:
             with self.unfolding(expression) as target:
                 return None if target is None else self.term(target, usage)
         ref = self.scope.resolve(expression)
+        if isinstance(ref, Projected):
+            return ref.terms.term(ref.expression, usage)
+        if isinstance(ref, Reentered):
+            self._refuse_result(expression)
+            return None
         if ref is None:
             return None
         self.facts.use(ref, usage, expression.place)
@@ -120,9 +151,20 @@ class TermBinder:
 
     def ref(self, expression: syntax.Expression) -> Ref | None:
         """Return the column that an expression plainly is, or None; nothing is noted."""
-        if isinstance(expression, syntax.Column) and self.alias_of(expression) is None:
-            return self.scope.find(expression)
-        return None
+        if not isinstance(expression, syntax.Column) or self.alias_of(expression):
+            return None
+        found = self.scope.find(expression)
+        if isinstance(found, Projected):
+            return found.terms.ref(found.expression)
+        return found if isinstance(found, Ref) else None
+
+    def _refuse_result(self, column: syntax.Column) -> None:
+        self.facts.refuse(
+            "reentry_column",
+            "a column of a result stands among rows: there it can only be compared with",
+            "Use it in WHERE, as in `x IN (SELECT ...)` or `x > (SELECT avg(x) ...)`.",
+            column.place,
+        )
 
     # --- calls
 
@@ -293,15 +335,19 @@ class TermBinder:
     def blame(self, expression: syntax.Expression) -> None:
         """Note every column in an expression as used in an unknown way."""
         for column in columns_in(expression):
-            ref = self.scope.find(column)
-            if ref is not None:
-                self.facts.use(ref, Usage.OTHER, column.place)
+            found = self.scope.find(column)
+            if isinstance(found, Projected):
+                found.terms.blame(found.expression)
+            elif isinstance(found, Ref):
+                self.facts.use(found, Usage.OTHER, column.place)
 
 
 def columns_in(expression: object) -> list[syntax.Column]:
     """Return every column name in an expression, in order."""
     if isinstance(expression, syntax.Column):
         return [expression]
+    if isinstance(expression, (syntax.Select, syntax.SetOperation)):
+        return []  # names there mean something else
     if isinstance(expression, tuple):
         return [found for item in expression for found in columns_in(item)]
     if hasattr(expression, "__dataclass_fields__") and not isinstance(expression, Place):

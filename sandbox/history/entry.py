@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sandbox.disclosure.cell import Cell
@@ -14,6 +14,7 @@ from sandbox.plan.scalars import scalar
 from sandbox.plan.terms import Predicate, Ref, Term
 
 FORMAT = "bonded-history/1"
+JOINED = "bonded-history/2"
 Label = tuple[object, ...]
 
 
@@ -48,6 +49,23 @@ def entry(block: Block, sets: Iterable[Iterable[Cell]]) -> str:
         released,
     ]
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
+def join_entries(fingerprint: str, entries: Sequence[str]) -> str:
+    """Return one text for the entries of the blocks of one plan."""
+    data = [JOINED, fingerprint, [json.loads(text) for text in entries]]
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
+def read_all(text: str) -> list[Past]:
+    """Read what `join_entries` or `entry` wrote; raises QueryRejected as `read` does."""
+    try:
+        data = json.loads(text)
+        if data[0] != JOINED:
+            return [read(text)]
+        return [read(json.dumps(item, ensure_ascii=False)) for item in data[2]]
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise _unreadable() from error
 
 
 def _text(item: object) -> str:

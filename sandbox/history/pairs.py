@@ -19,7 +19,7 @@ from sandbox.disclosure.cell import Cell, Ground
 from sandbox.disclosure.recombine import contributes
 from sandbox.errors import QueryRejected
 from sandbox.history.audit import audit
-from sandbox.history.entry import Label, Past, label_of, read
+from sandbox.history.entry import Label, Past, label_of, read_all
 from sandbox.history.units import compare_units, holds
 from sandbox.plan.block import Block, Unit
 from sandbox.plan.joint_rows import Source, agree, belongs_sql, joint_from
@@ -49,8 +49,7 @@ def compare(
     """Mark the cells that would, beside earlier releases, tell about too few units."""
     source = Source(block.tables, block.joins, block.where)
     found = {}
-    for text in history:
-        past = read(text)
+    for past in (item for text in history for item in read_all(text)):
         if past.fingerprint != block.fingerprint:
             found[past.tables, past.joins, past.where, past.keys, past.released] = past
     alike: list[Past] = []

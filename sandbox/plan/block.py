@@ -1,24 +1,21 @@
-"""The staged plan of a query, its canonical form and its fingerprint (DESIGN section 5).
+"""A protecting aggregation of the staged plan, in canonical form (DESIGN section 5).
 
 Stage 1 groups protected rows by `keys` (visible) and `hidden` (the pieces of conditional
-aggregates) and yields atoms per cell. Disclosure control acts on these cells. Stage 2
-computes `outputs`, `having` and `orders` over what was not withheld.
+aggregates) and yields atoms per cell. Disclosure control acts on these cells, and
+stage 2 (sandbox.plan.results) computes over what was not withheld.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sandbox.plan.canonical import key_of, to_data
-from sandbox.plan.cells import CellExpression, remapped
+from sandbox.plan.canonical import key_of
 from sandbox.plan.terms import Literal, Predicate, Ref, Term, refs_of
 
 T = TypeVar("T")
-
-FORMAT = "bonded-plan/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +40,8 @@ class Aggregate:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """One criterion of ORDER BY over controlled cells."""
-
-    expression: CellExpression
-    descending: bool
-    nulls_last: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What will be run: equal for queries that mean the same, whatever they are called."""
+class Block:
+    """One protecting aggregation: equal for queries that mean the same by it."""
 
     tables: tuple[str, ...]
     joins: tuple[tuple[Ref, Ref], ...]
@@ -62,22 +50,11 @@ class Plan:
     keys: tuple[Term, ...]
     hidden: tuple[Term, ...]
     aggregates: tuple[Aggregate, ...]
-    outputs: tuple[CellExpression, ...]
-    having: CellExpression | None = None
-    orders: tuple[Order, ...] = ()
-    limit: int | None = None
-    offset: int = 0
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 of the canonical plan, in hex."""
-        return hashlib.sha256(self.text().encode()).hexdigest()
-
-    def text(self) -> str:
-        """The canonical plan as JSON."""
-        return json.dumps(
-            [FORMAT, to_data(self)], ensure_ascii=False, separators=(",", ":")
-        )
+        """The SHA-256 of the canonical block, in hex."""
+        return hashlib.sha256(key_of(self).encode()).hexdigest()
 
     @property
     def measured(self) -> tuple[Ref, ...]:
@@ -108,43 +85,27 @@ class Plan:
         return tuple(refs_of(term) for term in (*self.keys, *self.hidden))
 
 
-def canonical_plan(plan: Plan) -> Plan:
-    """Return the plan with keys, hidden keys, aggregates, tables and joins in one order.
-
-    Outputs stay in theirs: the order of columns is part of what was asked.
-    """
-    keys, key_map = _sorted(plan.keys)
-    hidden, hidden_map = _sorted(plan.hidden)
+def canonical_block(block: Block) -> tuple[Block, dict[int, int], dict[int, int]]:
+    """Return the block with its parts in one order, and where keys and aggregates went."""
+    keys, key_map = _sorted(block.keys)
+    hidden, hidden_map = _sorted(block.hidden)
     renamed = tuple(
-        Aggregate(
-            item.function,
-            item.pieces,
-            None if item.hidden is None else hidden_map[item.hidden],
+        dataclasses.replace(
+            item, hidden=None if item.hidden is None else hidden_map[item.hidden]
         )
-        for item in plan.aggregates
+        for item in block.aggregates
     )
     aggregates, aggregate_map = _sorted(renamed)
-    return Plan(
-        tables=tuple(sorted(plan.tables)),
-        joins=tuple(sorted({_sided(join) for join in plan.joins}, key=key_of)),
-        units=tuple(sorted(set(plan.units), key=key_of)),
-        where=plan.where,
+    found = dataclasses.replace(
+        block,
+        tables=tuple(sorted(block.tables)),
+        joins=tuple(sorted({_sided(join) for join in block.joins}, key=key_of)),
+        units=tuple(sorted(set(block.units), key=key_of)),
         keys=keys,
         hidden=hidden,
         aggregates=aggregates,
-        outputs=tuple(remapped(item, key_map, aggregate_map) for item in plan.outputs),
-        having=None
-        if plan.having is None
-        else remapped(plan.having, key_map, aggregate_map),
-        orders=tuple(
-            Order(
-                remapped(o.expression, key_map, aggregate_map), o.descending, o.nulls_last
-            )
-            for o in plan.orders
-        ),
-        limit=plan.limit,
-        offset=plan.offset,
     )
+    return found, key_map, aggregate_map
 
 
 def _sided(join: tuple[Ref, Ref]) -> tuple[Ref, Ref]:

@@ -12,6 +12,7 @@ from sandbox.plan.terms import (
     Bin,
     Choose,
     Compare,
+    CompareResult,
     DatePart,
     DateText,
     Equal,
@@ -27,6 +28,7 @@ from sandbox.plan.terms import (
     Trunc,
     Truth,
     Within,
+    WithinResult,
 )
 from sandbox.quoting import quoted, text_literal
 
@@ -120,5 +122,8 @@ def predicate_sql(predicate: Predicate) -> str:
             return " OR ".join(f"({predicate_sql(item)})" for item in items)
         case Negate(item=item):
             return f"NOT ({predicate_sql(item)})"
+        case CompareResult(term=term) | WithinResult(term=term):
+            # Shown to reviewers before it is run; a block is filled in before that.
+            return f"{term_sql(term)} = (an earlier result)"
         case Always(value=value):
             return {True: "TRUE", False: "FALSE", None: "NULL::BOOLEAN"}[value]

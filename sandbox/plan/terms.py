@@ -118,6 +118,21 @@ class Compare:
 
 
 @dataclass(frozen=True, slots=True)
+class CompareResult:
+    """term op a controlled result that re-enters (`Plan.parameters[index]`).
+
+    It is snapped to the grid or the grain of the column that it is compared with, and
+    becomes a Compare before the block is run.
+    """
+
+    operator: str
+    term: Term
+    index: int
+    grid: Decimal | None = None
+    grain: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Equal:
     """Two dimensions compared with each other: = or <>."""
 
@@ -132,6 +147,14 @@ class Within:
 
     term: Term
     constants: tuple[Literal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WithinResult:
+    """term IN the values of a controlled result (`Plan.parameters[index]`)."""
+
+    term: Term
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +209,18 @@ class Always:
 
 
 Predicate = (
-    Compare | Equal | Within | Like | Missing | Holds | All | AnyOf | Negate | Always
+    Compare
+    | CompareResult
+    | Equal
+    | Within
+    | WithinResult
+    | Like
+    | Missing
+    | Holds
+    | All
+    | AnyOf
+    | Negate
+    | Always
 )
 
 
@@ -225,8 +259,8 @@ def refs_of(node: Term | Predicate) -> frozenset[Ref]:
             return refs_of(predicate)
         case Equal(left=left, right=right):
             return refs_of(left) | refs_of(right)
-        case Compare(term=term) | Within(term=term) | Like(term=term):
-            return refs_of(term)
+        case Compare() | CompareResult() | Within() | WithinResult() | Like():
+            return refs_of(node.term)
         case Missing(term=term) | Holds(term=term):
             return refs_of(term)
         case All(items=items) | AnyOf(items=items):

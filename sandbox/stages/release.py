@@ -1,7 +1,7 @@
-"""Run a block and release what may leave: the order of these steps is the safety argument.
+"""Run a plan and release what may leave: the order of these steps is the safety argument.
 
-stage 1 -> judge cells -> compare with history -> recombine -> which keys may be printed
--> stage 2. No value of a withheld cell is handed to a later step.
+For each block: stage 1 -> judge cells -> compare with history -> recombine -> which keys
+may be printed. Then stage 2. No value of a withheld cell is handed to a later step.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ from sandbox.disclosure.domain import printed_domain
 from sandbox.disclosure.recombine import Value, sets_of, values_of
 from sandbox.disclosure.suppression import is_unproven, judge, judge_unanimity
 from sandbox.history import pairs as past
-from sandbox.history.entry import entry
+from sandbox.history.entry import entry, join_entries
 from sandbox.plan.block import Block
+from sandbox.plan.plan import Plan
+from sandbox.plan.results import Cells, Selected
 from sandbox.plan.terms import Bin, DatePart, DateText, Kind, Ref, Trunc, refs_of
 from sandbox.protocol import Limits, Scalar
 from sandbox.stages.cell_reading import read_cells
 from sandbox.stages.contrasts import is_dimension, tracks_outside
 from sandbox.stages.existence import may_lack
-from sandbox.stages.stage_one import distinct_sql, statement, top_needed
-from sandbox.stages.stage_two import Row, compute
+from sandbox.stages.reentry import filled, needed_before, public_in
+from sandbox.stages.stage_one import distinct_sql, stage_one_sql, statement, top_needed
+from sandbox.stages.stage_two import Row, StageTwo
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,27 @@ class Released:
     units_covered: int
 
 
+@dataclass(frozen=True, slots=True)
+class Controlled:
+    """The cells of one block after disclosure control, as they enter stage 2."""
+
+    rows: tuple[Row, ...]
+    key_types: tuple[str, ...]
+    value_types: tuple[str, ...]
+    collapsed: bool  # groups are withheld whose keys may not be printed
+    report: Counter[str]
+    history: str
+    sql: str
+    units_covered: int
+
+    @property
+    def withheld(self) -> int:
+        """How many rows lack something; the collapsed ones count as one."""
+        return sum(1 for row in self.rows if any(row.withheld)) + self.collapsed
+
+
 def release(
-    block: Block,
+    plan: Plan,
     policy: Policy,
     rule: AggregateRule,
     connection: duckdb.DuckDBPyConnection,
@@ -53,7 +75,87 @@ def release(
     history: Sequence[str],
     limits: Limits,
 ) -> Released:
-    """Return the controlled result of `block` over the tables of `connection`."""
+    """Return the controlled result of `plan` over the tables of `connection`.
+
+    Blocks run one after another, coarse ones first, and each is compared with those before
+    it as with earlier releases: a total beside its parts tells what one part withholds.
+    Raises QueryRejected where a result that re-enters is withheld.
+    """
+    done: dict[int, Controlled] = {}
+    with StageTwo(limits) as stage_two:
+        for name in public_in(plan):
+            stage_two.load_public(name, connection.table(name).to_arrow_table())
+        for number in _run_order(plan):
+            block = filled(plan, plan.blocks[number], stage_two.compute)
+            past = [*history, *(item.history for item in done.values())]
+            found = control(block, policy, rule, connection, history=past)
+            done[number] = found
+            stage_two.load(number, found.rows, found.key_types, found.value_types)
+        table = stage_two.compute(plan.result)
+    rows, withheld = list(table.rows), list(table.withheld)
+    hidden = sum(item.withheld for item in done.values())
+    if _shows_the_collapsed(plan, done):
+        rows.append(tuple(None for _ in table.types))
+        withheld.append(tuple(range(len(table.types))))
+    suppressed = sum(1 for mask in withheld if mask)
+    report: Counter[str] = Counter()
+    for item in done.values():
+        report.update(item.report)
+    return Released(
+        types=table.types,
+        rows=tuple(rows),
+        withheld=tuple(withheld),
+        suppressed=suppressed or min(hidden, 1),
+        partial=bool(hidden),
+        report=tuple(sorted((str(ground), count) for ground, count in report.items())),
+        history=join_entries(plan.fingerprint, [item.history for item in done.values()]),
+        executed_sql=";\n".join(done[number].sql for number in sorted(done)),
+        units_covered=max((item.units_covered for item in done.values()), default=0),
+    )
+
+
+def plan_sql(plan: Plan | None, policy: Policy) -> str:
+    """Return the first pass of each block as text, for reviewers and the log."""
+    if plan is None:
+        return ""
+    return ";\n".join(stage_one_sql(block, policy) for block in plan.blocks)
+
+
+def _run_order(plan: Plan) -> list[int]:
+    """Return the blocks in the order to run them: what re-enters first, then by keys."""
+    order: list[int] = []
+    pending = sorted(
+        range(len(plan.blocks)),
+        key=lambda n: (len(plan.blocks[n].keys) + len(plan.blocks[n].hidden), n),
+    )
+    while pending:
+        ready = next(n for n in pending if needed_before(plan, n) <= set(order))
+        order.append(ready)
+        pending.remove(ready)
+    return order
+
+
+def _shows_the_collapsed(plan: Plan, done: dict[int, Controlled]) -> bool:
+    """Whether withheld groups stand as a row of their own at the end.
+
+    Only where each cell is a row: a filter or limit chooses among rows, and the collapsed
+    one is none to choose.
+    """
+    result = plan.result
+    while isinstance(result, Selected) and result.only_projects:
+        result = result.source
+    return isinstance(result, Cells) and done[result.block].collapsed
+
+
+def control(
+    block: Block,
+    policy: Policy,
+    rule: AggregateRule,
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    history: Sequence[str],
+) -> Controlled:
+    """Return the controlled cells of a block."""
     cells, key_types, sql = _stage_one(block, policy, rule, connection)
     judge_unanimity(
         cells,
@@ -77,23 +179,14 @@ def release(
         report.update(ground for value in values for ground in value.grounds)
     collapsed = _count_withheld(held_back, report)
     more, collapsed = _withheld_rows(block, policy, shown, connection, collapsed=collapsed)
-    table = compute(block, [*rows, *more], key_types, _value_types(block), limits)
-    out_rows, out_withheld = list(table.rows), list(table.withheld)
-    # A limit or HAVING chooses among rows; the collapsed one is none to choose.
-    is_printed = collapsed and block.limit is None and block.having is None
-    if is_printed:
-        out_rows.append(tuple(None for _ in block.outputs))
-        out_withheld.append(tuple(range(len(block.outputs))))
-    suppressed = sum(1 for mask in out_withheld if mask) + (collapsed and not is_printed)
-    return Released(
-        types=table.types,
-        rows=tuple(out_rows),
-        withheld=tuple(out_withheld),
-        suppressed=suppressed,
-        partial=bool(suppressed) or table.dropped,
-        report=tuple(sorted((str(ground), count) for ground, count in report.items())),
+    return Controlled(
+        rows=(*rows, *more),
+        key_types=key_types,
+        value_types=_value_types(block),
+        collapsed=collapsed,
+        report=report,
         history=entry(block, released_sets),
-        executed_sql=sql,
+        sql=sql,
         units_covered=max((cell.units for cell in cells if cell.is_safe), default=0),
     )
 

@@ -10,15 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from types import TracebackType
 
 import duckdb
 import pyarrow as pa
 
 from sandbox.engine import open_engine
-from sandbox.plan.block import Block
-from sandbox.plan.cells import CellExpression, aggregates_in, cell_sql, keys_in
+from sandbox.errors import QueryRejected
+from sandbox.plan.results import Cells, Relation, Selected, width_of
 from sandbox.plan.scalars import scalar
 from sandbox.protocol import Limits, Scalar
+from sandbox.quoting import quoted
+from sandbox.stages.result_sql import relation_sql, selected_sql
+
+MAX_RESULT_ROWS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,94 +42,102 @@ class Table:
     types: tuple[str, ...]
     rows: tuple[tuple[Scalar, ...], ...]
     withheld: tuple[tuple[int, ...], ...]
-    dropped: bool  # HAVING could not be decided for a withheld cell
 
 
-def compute(
-    block: Block,
-    rows: Sequence[Row],
-    key_types: Sequence[str],
-    value_types: Sequence[str],
-    limits: Limits,
-) -> Table:
-    """Compute outputs, HAVING, ORDER BY and LIMIT over the rows."""
-    connection = open_engine({}, limits)
-    try:
-        _load(connection, rows, key_types, value_types)
-        cursor = connection.execute(_sql(block))
-        types = tuple(str(item[1]) for item in cursor.description[: len(block.outputs)])
-        found = cursor.fetchall()
-        undecided = False
-        if block.having is not None:
-            mask = _mask(block.having)
-            undecided = bool(
-                connection.execute(f"SELECT count(*) FROM cells WHERE {mask}").fetchone()[0]
+class StageTwo:
+    """An engine of its own for one plan: cells in, relations out."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._connection = open_engine({}, limits)
+
+    def __enter__(self) -> StageTwo:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+
+    def load(
+        self,
+        block: int,
+        rows: Sequence[Row],
+        key_types: Sequence[str],
+        value_types: Sequence[str],
+    ) -> None:
+        """Register the controlled cells of a block."""
+        arrays: dict[str, pa.Array] = {}
+        casts: list[str] = []
+        for index, name in enumerate(key_types):
+            arrays[f"k{index}"] = pa.array([row.keys[index] for row in rows])
+            casts.append(f"CAST(k{index} AS {name}) AS k{index}")
+        for index, name in enumerate(value_types):
+            values = [row.values[index] for row in rows]
+            arrays[f"a{index}"] = (
+                pa.array([None if v is None else float(v) for v in values], pa.float64())
+                if name == "DOUBLE"
+                else pa.array([None if v is None else str(v) for v in values], pa.string())
             )
-    finally:
-        connection.close()
-    width = len(block.outputs)
-    out: list[tuple[Scalar, ...]] = []
-    masks: list[tuple[int, ...]] = []
-    for row in found:
-        flags = tuple(index for index in range(width) if row[width + index])
-        out.append(tuple(None if i in flags else scalar(row[i]) for i in range(width)))
-        masks.append(flags)
-    return Table(types, tuple(out), tuple(masks), undecided)
+            flags = [row.withheld[index] for row in rows]
+            arrays[f"w{index}"] = pa.array(flags, pa.bool_())
+            casts += [f"CAST(a{index} AS {name}) AS a{index}", f"w{index}"]
+        arrays["ordinal"] = pa.array(range(len(rows)), pa.int64())
+        casts.append("ordinal")
+        self._load(f"cells_{block}", pa.table(arrays), casts)
 
+    def load_public(self, name: str, rows: pa.Table) -> None:
+        """Register a public table."""
+        self._load(name, rows, ["*"])
 
-def _load(
-    connection: duckdb.DuckDBPyConnection,
-    rows: Sequence[Row],
-    key_types: Sequence[str],
-    value_types: Sequence[str],
-) -> None:
-    arrays: dict[str, pa.Array] = {}
-    casts: list[str] = []
-    for index, name in enumerate(key_types):
-        arrays[f"k{index}"] = pa.array([row.keys[index] for row in rows])
-        casts.append(f"CAST(k{index} AS {name}) AS k{index}")
-    for index, name in enumerate(value_types):
-        values = [row.values[index] for row in rows]
-        arrays[f"a{index}"] = (
-            pa.array([None if v is None else float(v) for v in values], pa.float64())
-            if name == "DOUBLE"
-            else pa.array([None if v is None else str(v) for v in values], pa.string())
+    def _load(self, name: str, rows: pa.Table, casts: list[str]) -> None:
+        self._connection.register("incoming", rows)
+        self._connection.execute(
+            f"CREATE TABLE {quoted(name)} AS SELECT {', '.join(casts)} FROM incoming"
         )
-        arrays[f"w{index}"] = pa.array([row.withheld[index] for row in rows], pa.bool_())
-        casts += [f"CAST(a{index} AS {name}) AS a{index}", f"w{index}"]
-    arrays["ordinal"] = pa.array(range(len(rows)), pa.int64())
-    casts.append("ordinal")
-    connection.register("incoming", pa.table(arrays))
-    connection.execute(f"CREATE TABLE cells AS SELECT {', '.join(casts)} FROM incoming")
-    connection.unregister("incoming")
+        self._connection.unregister("incoming")
+
+    def compute(self, relation: Relation) -> Table:
+        """Return the rows of a relation over what was loaded, in its order.
+
+        Raises QueryRejected where an expression does not fit the types it meets, or the
+        relation has more rows than leave at once.
+        """
+        try:
+            cursor = self._connection.execute(_ordered(relation))
+            types = tuple(str(item[1]) for item in cursor.description[::2])
+            found = cursor.fetchmany(MAX_RESULT_ROWS + 1)
+        except duckdb.Error as error:
+            # The engine's own text may quote values.
+            raise QueryRejected(
+                "an expression over the results does not fit the types of its values",
+                hint="Check casts and functions in the outer part of the query.",
+                code="result_types",
+            ) from error
+        if len(found) > MAX_RESULT_ROWS:
+            raise QueryRejected(
+                f"the result has more than {MAX_RESULT_ROWS} rows",
+                hint="Join results on a key, or limit them.",
+                code="result_too_large",
+            )
+        out: list[tuple[Scalar, ...]] = []
+        masks: list[tuple[int, ...]] = []
+        for row in found:
+            flags = tuple(i for i, flag in enumerate(row[1::2]) if flag)
+            out.append(
+                tuple(None if i in flags else scalar(v) for i, v in enumerate(row[::2]))
+            )
+            masks.append(flags)
+        return Table(types, tuple(out), tuple(masks))
 
 
-def _mask(expression: CellExpression) -> str:
-    flags = [f"w{index}" for index in sorted(aggregates_in(expression))]
-    return f"({' OR '.join(flags)})" if flags else "FALSE"
-
-
-def _sql(block: Block) -> str:
-    outputs = [f"{cell_sql(item)} AS o{index}" for index, item in enumerate(block.outputs)]
-    masks = [f"{_mask(item)} AS x{index}" for index, item in enumerate(block.outputs)]
-    text = f"SELECT {', '.join((*outputs, *masks))} FROM cells"
-    if block.having is not None:
-        text += f" WHERE NOT {_mask(block.having)} AND ({cell_sql(block.having)})"
-    orders = []
-    for order in block.orders:
-        if not (aggregates_in(order.expression) or keys_in(order.expression)):
-            continue  # a constant orders nothing
-        if aggregates_in(order.expression):
-            # What is withheld stands last, whatever it would be.
-            orders.append(_mask(order.expression))
-        orders.append(
-            f"{cell_sql(order.expression)} {'DESC' if order.descending else 'ASC'} "
-            f"NULLS {'LAST' if order.nulls_last else 'FIRST'}"
-        )
-    # Ties by key, never by the place of rows in the data.
-    orders += [f"k{index} NULLS LAST" for index in range(len(block.keys))]
-    if orders:
-        text += f" ORDER BY {', '.join(orders)}"
-    if block.limit is not None:
-        text += f" LIMIT {block.limit}"
-    return text + (f" OFFSET {block.offset}" if block.offset else "")
+def _ordered(relation: Relation) -> str:
+    if isinstance(relation, Selected):
+        keys: list[str] = []
+        if isinstance(relation.source, Cells):
+            keys = [f"c{i}" for i in range(relation.source.keys)]
+        return selected_sql(relation, ties=keys)
+    names = ", ".join(f"c{i} NULLS LAST" for i in range(width_of(relation)))
+    return f"SELECT * FROM ({relation_sql(relation)}) ORDER BY {names}"

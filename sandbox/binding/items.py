@@ -1,0 +1,73 @@
+"""What may stand in FROM, bound: rows that belong to units, results, or public tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sandbox.plan.results import Relation
+from sandbox.plan.terms import Predicate, Ref, Term
+from sandbox.sql import syntax
+
+if TYPE_CHECKING:
+    from sandbox.binding.terms import TermBinder
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """A column of a derived table: an expression over the rows of an inner SELECT.
+
+    It is bound where it is used, with what is done to it there.
+    """
+
+    expression: syntax.Expression
+    terms: TermBinder
+
+
+@dataclass(frozen=True, slots=True)
+class Reentered:
+    """A column of a controlled result that stands beside rows in FROM."""
+
+    relation: Relation
+    column: int
+
+
+Meaning = Ref | Projected | Reentered
+
+
+@dataclass(frozen=True, slots=True)
+class RowsItem:
+    """Rows of protected or public tables, with the columns that they show, in order.
+
+    `names` holds the columns as they were written, for `*`; hidden ones are among them.
+    """
+
+    tables: tuple[str, ...]
+    joins: tuple[tuple[Ref, Ref], ...]
+    where: tuple[Predicate, ...]
+    columns: Mapping[str, Ref | Projected]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ResultItem:
+    """A controlled relation with the names of its columns."""
+
+    relation: Relation
+    names: tuple[str, ...]
+
+
+Item = RowsItem | ResultItem
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """An item of FROM under its alias, with what each lower-case name means in it."""
+
+    alias: str
+    columns: Mapping[str, Meaning]
+    names: tuple[str, ...]
+
+
+Keys = tuple[Term, ...]
