@@ -60,7 +60,9 @@ def _find(at: _At) -> Node:
 
 def _contradiction(at: _At, message: str, hint: str) -> Contradiction:
     node = _find(at)
-    return Contradiction(message, line=node.line, path=node.path, hint=hint)
+    return Contradiction(
+        message, line=node.line, column=node.column, path=node.path, hint=hint
+    )
 
 
 def _check_names(names: Sequence[str], at: _At) -> None:

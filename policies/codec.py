@@ -32,6 +32,7 @@ def load_policy(text: str) -> Policy:
         raise UnknownTerm(
             "the document must state `version: 1`, the only version this node speaks",
             line=version.line if version else root.line,
+            column=version.column if version else root.column,
             path="version",
             hint="Put `version: 1` on the first line.",
         )

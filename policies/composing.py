@@ -54,9 +54,11 @@ def compose(text: str) -> Node:
     try:
         node = yaml.compose(text, Loader=_PlainLoader)
     except yaml.reader.ReaderError as error:
+        before = text[: int(error.position)]
         raise PolicySyntaxError(
             "the document holds a character that no YAML document may hold",
-            line=text.count("\n", 0, int(error.position)) + 1,
+            line=before.count("\n") + 1,
+            column=len(before) - before.rfind("\n"),
             hint="Save it as plain UTF-8 text; escape control characters in quotes.",
         ) from error
     except yaml.MarkedYAMLError as error:
@@ -65,6 +67,7 @@ def compose(text: str) -> Node:
         raise PolicySyntaxError(
             f"the document is no plain YAML or JSON: {problem}",
             line=None if mark is None else mark.line + 1,
+            column=None if mark is None else mark.column + 1,
             hint="Check the indentation, tabs and quotes at this line.",
         ) from error
     except (ValueError, OverflowError) as error:
@@ -75,7 +78,10 @@ def compose(text: str) -> Node:
         ) from error
     if node is None:
         raise PolicySyntaxError(
-            "the document is empty", line=1, hint="Start from a template of this node."
+            "the document is empty",
+            line=1,
+            column=1,
+            hint="Start from a template of this node.",
         )
     return Node(node, "")
 

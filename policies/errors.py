@@ -5,6 +5,7 @@ PolicyError
 ├── UnknownTerm         a word that this version does not know
 └── Contradiction       known words that cannot hold together
     ├── ColumnAbsent        the policy names a column that the data lacks
+    ├── TableAbsent         the policy names a table that nothing stands behind
     ├── LimitMisplaced      a limit does not fit the type of its column
     ├── WeakerThanFloor     a rule allows more than the node's operator does
     └── NothingRemains      policies that a query would join allow nothing in common
@@ -12,22 +13,31 @@ PolicyError
 
 
 class PolicyError(Exception):
-    """A policy cannot be used; `line` (1-based) and `path` say where, `hint` the way on."""
+    """A policy cannot be used: `line`, `column` (from 1) and `path` say where."""
 
     code = "policy_invalid"
 
     def __init__(
-        self, message: str, *, line: int | None = None, path: str = "", hint: str = ""
+        self,
+        message: str,
+        *,
+        line: int | None = None,
+        column: int | None = None,
+        path: str = "",
+        hint: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
         self.line = line
+        self.column = column
         self.path = path
         self.hint = hint
 
     def __str__(self) -> str:
-        where = f"line {self.line}: " if self.line is not None else ""
-        return f"{where}{self.message}"
+        if self.line is None:
+            return self.message
+        column = f", column {self.column}" if self.column is not None else ""
+        return f"line {self.line}{column}: {self.message}"
 
 
 class PolicySyntaxError(PolicyError):
@@ -49,9 +59,15 @@ class Contradiction(PolicyError):
 
 
 class ColumnAbsent(Contradiction):
-    """The policy names a column, or a table, that the data lacks."""
+    """The policy names a column that the data lacks."""
 
     code = "policy_column_absent"
+
+
+class TableAbsent(Contradiction):
+    """The policy names a table that nothing stands behind, or lacks the dataset's own."""
+
+    code = "policy_table_absent"
 
 
 class LimitMisplaced(Contradiction):

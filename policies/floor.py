@@ -82,6 +82,7 @@ def load_floor(text: str) -> Floor:
         raise UnknownTerm(
             "the floor must be of version 1, the only one that this node speaks",
             line=version.line,
+            column=version.column,
             path="version",
             hint="Put `version: 1` on the first line.",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from decimal import Decimal
+from difflib import get_close_matches
 
 import yaml
 
@@ -55,6 +56,11 @@ class Node:
         return int(self._start.start_mark.line) + 1
 
     @property
+    def column(self) -> int:
+        """The 1-based column at which the node, or its key in a mapping, starts."""
+        return int(self._start.start_mark.column) + 1
+
+    @property
     def came(self) -> str:
         """What the node is, in words, never its value."""
         return _KINDS[self._node.tag]
@@ -62,16 +68,21 @@ class Node:
     def fault(self, message: str, hint: str = "") -> PolicySyntaxError:
         """Make the error that this node is not what it should be."""
         at = f"`{self.path}` " if self.path else "the document "
-        return PolicySyntaxError(at + message, line=self.line, path=self.path, hint=hint)
+        return PolicySyntaxError(
+            at + message, line=self.line, column=self.column, path=self.path, hint=hint
+        )
 
     def unknown(self, term: str, known: str) -> UnknownTerm:
         """Make the error that a word here is none of version 1's."""
         shown = "".join(sign if sign.isprintable() else "?" for sign in term[:60])
+        near = get_close_matches(term[:60].lower(), known.split(", "), n=1)
+        meant = f"Did you mean `{near[0]}`? " if near else ""
         return UnknownTerm(
             f"`{self.path or 'document'}` has the unknown term `{shown}`",
             line=self.line,
+            column=self.column,
             path=self.path,
-            hint=f"Version 1 knows here: {known}.",
+            hint=f"{meant}Version 1 knows here: {known}.",
         )
 
     def items(self) -> Iterator[tuple[str, Node]]:

@@ -51,12 +51,8 @@ _AGGREGATES = {
 
 def aggregate_sentences(rule: AggregateRule) -> Iterator[str]:
     """Say what aggregates may leave, under which limits, and what these do not stop."""
-    yield f"Aggregates may leave for {_purposes(rule.purposes)}."
-    yield (
-        "They may be: "
-        + listed([_AGGREGATES[name] for name in Aggregate if name in rule.aggregates])
-        + "."
-    )
+    yield f"Aggregates may leave for {purposes_in_words(rule.purposes)}."
+    yield ("They may be: " + aggregate_words(rule.aggregates) + ".")
     if rule.min_units == 1:
         yield (
             "A group is shown from 1 unit on: there is no threshold, so groups of one may "
@@ -67,7 +63,7 @@ def aggregate_sentences(rule: AggregateRule) -> Iterator[str]:
             f"A group is shown only if at least {rule.min_units} units contribute to it, "
             "and withheld too where subtracting answers would leave fewer."
         )
-    yield from _dominance(rule.dominance)
+    yield from dominance_words(rule.dominance)
     if rule.max_queries_per_day is not None:
         yield f"At most {times(rule.max_queries_per_day, 'query', 'queries')} per day run."
     yield _approval(rule.approval, "query")
@@ -75,11 +71,17 @@ def aggregate_sentences(rule: AggregateRule) -> Iterator[str]:
         yield SAFE_LIMITS
         return
     if rule.budget is not None:
-        yield _budget(rule.budget)
+        yield budget_words(rule.budget)
     yield DP_LIMITS
 
 
-def _budget(budget: DpBudget) -> str:
+def aggregate_words(aggregates: frozenset[Aggregate]) -> str:
+    """Name one or more aggregates: `counts, sums and averages`."""
+    return listed([_AGGREGATES[name] for name in Aggregate if name in aggregates])
+
+
+def budget_words(budget: DpBudget) -> str:
+    """Say what a differentially private rule may spend."""
     total, each = plain(budget.rho_total), plain(budget.rho_per_consumer)
     groups = times(budget.max_groups_per_unit, "group", "groups")
     rows = times(budget.max_rows_per_unit_group, "row", "rows")
@@ -90,7 +92,8 @@ def _budget(budget: DpBudget) -> str:
     )
 
 
-def _dominance(limits: Dominance) -> Iterator[str]:
+def dominance_words(limits: Dominance) -> Iterator[str]:
+    """Say where a few units make up too much of a group; where no limit stands, that."""
     if limits.n is not None and limits.share is not None:
         most = "the largest unit makes"
         if limits.n > 1:
@@ -119,15 +122,17 @@ def _approval(approval: Approval, what: str) -> str:
 
 def subset_sentences(rule: SubsetRule) -> Iterator[str]:
     """Say which rows may leave, to whom, and what that cannot take back."""
-    for_what = f" for {_purposes(rule.purposes)}" if rule.purposes else " for any purpose"
-    columns, rows = _names(rule.columns), times(rule.max_rows, "row", "rows")
+    for_what = (
+        f" for {purposes_in_words(rule.purposes)}" if rule.purposes else " for any purpose"
+    )
+    columns, rows = names_of(rule.columns), times(rule.max_rows, "row", "rows")
     yield f"Single rows may leave{for_what}: at most {rows} of the columns {columns}."
     if rule.label is not None:
         yield f"The label of these rows is `{rule.label}`."
     if rule.row_filter is not None:
         yield f"Only rows that meet this condition: `{rule.row_filter}`."
     if rule.pseudonymise:
-        names = _names(rule.pseudonymise)
+        names = names_of(rule.pseudonymise)
         yield f"In place of {names} the rows carry keyed pseudonyms."
     if rule.fingerprint:
         yield (
@@ -146,7 +151,8 @@ def subset_sentences(rule: SubsetRule) -> Iterator[str]:
     yield SUBSET_LIMITS
 
 
-def _purposes(purposes: Sequence[str]) -> str:
+def purposes_in_words(purposes: Sequence[str]) -> str:
+    """Name one or more purposes; one that no vocabulary defines says so."""
     return listed(
         [
             f"“{purpose}” (a purpose that only the provider has defined)"
@@ -157,5 +163,6 @@ def _purposes(purposes: Sequence[str]) -> str:
     )
 
 
-def _names(columns: Sequence[str]) -> str:
+def names_of(columns: Sequence[str]) -> str:
+    """Name one or more columns."""
     return listed([f"`{name}`" for name in columns])

@@ -11,9 +11,51 @@ from itertools import islice
 
 from policies.document import Column, Policy, Role, Table
 from policies.engine_types import Kind, kind_of
-from policies.errors import ColumnAbsent, Contradiction, LimitMisplaced
+from policies.errors import ColumnAbsent, Contradiction, LimitMisplaced, TableAbsent
 
 _NO_LINES: Mapping[str, int] = {}
+
+
+def check_tables(
+    policy: Policy,
+    *,
+    own: str,
+    schemas: Mapping[str, Mapping[str, str]],
+    lines: Mapping[str, int] = _NO_LINES,
+) -> None:
+    """Raise the first fault, unless each table of `policy` stands in `schemas` and fits.
+
+    `schemas` are column name to engine type, by table name; `own` is the table of the
+    dataset whose policy it is, which must be among the policy's. Raises TableAbsent,
+    also for a table that the requester is to bring: no node takes one yet.
+    """
+    if policy.table(own) is None:
+        raise TableAbsent(
+            f"the policy does not speak of the table `{own}`, which is this dataset's",
+            line=lines.get("tables"),
+            path="tables",
+            hint=f"Add an entry `{own}:` under `tables:`.",
+        )
+    for table in policy.tables:
+        path = f"tables.{table.name}"
+        if table.requester:
+            raise TableAbsent(
+                f"`{table.name}` is to be brought by the requester; this node takes no "
+                "such tables yet",
+                line=lines.get(path),
+                path=path,
+                hint="Leave the table out.",
+            )
+        if table.name not in schemas:
+            known = ", ".join(f"`{name}`" for name in sorted(schemas))
+            raise TableAbsent(
+                f"no profiled dataset here has the table name `{table.name}`",
+                line=lines.get(path),
+                path=path,
+                hint=f"Table names here: {known}.",
+            )
+        for fault in _faults(table, schemas[table.name], lines):
+            raise fault
 
 
 def check_against(
@@ -27,7 +69,7 @@ def check_against(
 
     `columns` are (name, engine type) pairs; `lines` is what `line_numbers` says of the
     policy's text. Afterwards each column that the policy names is there and each limit
-    fits its type. Raises ColumnAbsent or LimitMisplaced, both Contradictions.
+    fits its type. Raises TableAbsent, ColumnAbsent or LimitMisplaced.
     """
     for fault in _all(policy, table, columns, lines):
         raise fault
@@ -53,7 +95,7 @@ def _all(
     described = policy.table(table)
     if described is None:
         names = ", ".join(known.name for known in policy.tables)
-        yield ColumnAbsent(
+        yield TableAbsent(
             f"the policy does not describe the table `{table}`, only: {names}",
             line=lines.get("tables"),
             path="tables",
@@ -120,5 +162,12 @@ def _misplaced(column: Column, kind: Kind) -> Iterator[tuple[str, str, str]]:
             yield "clamp", "has a clamp, which is for numbers", "Take the clamp out."
         if column.scale is not None:
             yield "scale", "has a scale, which is for numbers", "Take the scale out."
+    if column.has(Role.UNIT_KEY) and kind is Kind.FLOAT:
+        # Two spellings of one number would be two units, and one unit two.
+        yield (
+            "role",
+            "has the role unit_key, which needs exact values",
+            ("Publish it as whole numbers or text, or protect another column."),
+        )
     if column.grain is not None and kind is not Kind.DATE:
         yield "grain", "has a grain, which is for dates", "Take the grain out."

@@ -1,4 +1,4 @@
-"""Which of two limits protects more: the one order that joins, floors and tests use.
+"""Which of two limits or policies protects more: the order that joins and floors use.
 
 `a` covers `b` when whatever `b` withholds or refuses, `a` does too. The order is partial:
 of two limits neither may cover the other.
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from policies.document import AggregateRule, Dominance, Mode
+from policies.checks import subset_table
+from policies.decision import rule_for
+from policies.document import AggregateRule, Dominance, Mode, Policy, SubsetRule, Table
+from policies.resolution import column_covers, derived_cover, same_units
 
 
 def dominance_covers(a: Dominance, b: Dominance) -> bool:
@@ -53,19 +56,24 @@ def strictest_dominance(a: Dominance, b: Dominance) -> Dominance:
 
 def rule_covers(a: AggregateRule, b: AggregateRule) -> bool:
     """Whether whatever `a` lets out for some purpose, `b` lets out for it too."""
+    return set(a.purposes) <= set(b.purposes) and limits_cover(a, b)
+
+
+def limits_cover(a: AggregateRule, b: AggregateRule) -> bool:
+    """Whether whatever `a` lets out, `b` lets out too, whatever their purposes."""
     return (
-        set(a.purposes) <= set(b.purposes)
-        and a.aggregates <= b.aggregates
+        a.aggregates <= b.aggregates
         and a.min_units >= b.min_units
         and (a.mode is Mode.DP or b.mode is Mode.SAFE)
         and dominance_covers(a.dominance, b.dominance)
         and a.approval.reviewers >= b.approval.reviewers
-        and _capped(a.max_queries_per_day, b.max_queries_per_day)
-        and _budget_covers(a, b)
+        and caps_cover(a.max_queries_per_day, b.max_queries_per_day)
+        and budget_covers(a, b)
     )
 
 
-def _capped(a: int | None, b: int | None) -> bool:
+def caps_cover(a: int | None, b: int | None) -> bool:
+    """Whether a cap of `a` lets no more through than one of `b`; None: no cap."""
     return b is None or (a is not None and a <= b)
 
 
@@ -82,7 +90,8 @@ def _spending(rule: AggregateRule) -> tuple[Decimal | int, ...]:
     )
 
 
-def _budget_covers(a: AggregateRule, b: AggregateRule) -> bool:
+def budget_covers(a: AggregateRule, b: AggregateRule) -> bool:
+    """Whether `a` spends no more than `b` may."""
     # A rule of mode safe spends nothing, whatever budget it writes down.
     if b.mode is Mode.SAFE:
         return True
@@ -90,3 +99,74 @@ def _budget_covers(a: AggregateRule, b: AggregateRule) -> bool:
     return len(_spending(a)) >= len(limits) and all(
         x <= y for x, y in zip(_spending(a), limits, strict=False)
     )
+
+
+def subset_covers(a: SubsetRule, b: SubsetRule) -> bool:
+    """Whether every row that `a` lets out, `b` lets out on terms that are no harder."""
+    return (
+        set(a.columns) <= set(b.columns)
+        and set(b.pseudonymise) & set(a.columns) <= set(a.pseudonymise)
+        and (a.row_filter == b.row_filter or b.row_filter is None)
+        and a.max_rows <= b.max_rows
+        and a.licence == b.licence
+        and (not b.purposes or (bool(a.purposes) and set(a.purposes) <= set(b.purposes)))
+        and a.fingerprint >= b.fingerprint
+        and a.approval.reviewers >= b.approval.reviewers
+        and caps_cover(a.expires_after_days, b.expires_after_days)
+    )
+
+
+def table_covers(a: Policy, b: Policy, name: str) -> bool:
+    """Whether `a` lets nothing be learned of the table `name` that `b` does not."""
+    mine, other = a.table(name), b.table(name)
+    if mine is None:
+        return True
+    if other is None or mine.requester != other.requester:
+        return False
+    if mine.public or other.public:
+        return other.public and (mine.public or not joins_units(a, mine))
+    return (
+        same_units(mine, other)
+        and all(column_covers(col, other.column(col.name)) for col in mine.columns)
+        and derived_cover(mine, other)
+    )
+
+
+def joins_units(policy: Policy, table: Table) -> bool:
+    """Whether another protected table may be joined with `table` on units.
+
+    With a public table it may not: that would pick out the units which it lists.
+    """
+    domains = {unit.domain for unit in table.units}
+    return any(
+        unit.domain in domains
+        for other in policy.tables
+        if other.name != table.name
+        for unit in other.units
+    )
+
+
+def policy_covers(a: Policy, b: Policy) -> bool:
+    """Whether `a` is at least as strict as `b`: whatever it lets out, `b` lets out too."""
+    return (
+        all(table_covers(a, b, table.name) for table in a.tables)
+        and all(
+            (other := rule_for(b, purpose)) is not None and limits_cover(rule, other)
+            for rule in a.aggregate_rules
+            for purpose in rule.purposes
+        )
+        and all(
+            any(
+                subset_covers(rule, other)
+                for other in b.subset_rules
+                if subset_table_name(b, other) == subset_table_name(a, rule)
+            )
+            for rule in a.subset_rules
+        )
+    )
+
+
+def subset_table_name(policy: Policy, rule: SubsetRule) -> str:
+    """The table whose rows a subset delivers; empty where no one table has its columns."""
+    table = subset_table(policy, rule)
+    return "" if table is None else table.name

@@ -110,7 +110,7 @@ def _ours(
     kind = kind_of(error, error.code)
     document = _document(kind, error.code, error.message, hint=error.hint)
     if isinstance(error, PolicyError):
-        document |= {"line": error.line, "path": error.path}
+        document |= {"line": error.line, "column": error.column, "path": error.path}
     if isinstance(error, UploadRejected):
         document |= {"line": error.line, "column": error.column}
     reasons = getattr(error, "reasons", None)

@@ -150,9 +150,6 @@ STAGES: dict[str, Kind] = {
         "The policy names a column that is not there",
         "Correct the line that is named.",
     ),
-    "policy_column_unfit": Kind(
-        422, "A column's type does not fit its role", "Correct the line that is named."
-    ),
     "policy_limit_misplaced": Kind(
         422, "A limit stands where it means nothing", "Correct the line that is named."
     ),

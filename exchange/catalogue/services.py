@@ -17,7 +17,7 @@ from exchange.audit.actors import Private
 from exchange.audit.events import EventType
 from exchange.audit.services import record
 from exchange.catalogue import sandbox
-from exchange.catalogue.fitting import check_fits, check_keeps_floor
+from exchange.catalogue.floor import check_keeps_floor
 from exchange.catalogue.models import (
     Dataset,
     DatasetVersion,
@@ -34,6 +34,8 @@ from exchange.parties.models import Organisation, User
 from exchange.parties.permissions import check_can_manage_datasets
 from exchange.transitions import advance
 from policies.codec import dump_policy, load_policy, policy_digest
+from policies.composing import line_numbers
+from policies.schema_check import check_tables
 from sandbox.errors import SandboxError
 
 __all__ = [
@@ -129,7 +131,7 @@ def set_policy(*, dataset: Dataset, text: str, by: User) -> PolicyVersion:
             code="dataset_not_profiled",
             hint="Upload the data and wait for its profile.",
         )
-    check_fits(policy, text, own=dataset.table_name, schemas=schemas)
+    check_tables(policy, own=dataset.table_name, schemas=schemas, lines=line_numbers(text))
     check_keeps_floor(policy, text)
     digest = policy_digest(policy)
     with transaction.atomic():

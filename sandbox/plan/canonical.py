@@ -33,6 +33,11 @@ _NODES = {
 }
 
 
+def admit(*kinds: type) -> None:
+    """Let `from_data` read nodes of these kinds too: their modules build upon this one."""
+    _NODES.update((kind.__name__, kind) for kind in kinds)
+
+
 def canonical(predicate: Predicate) -> Predicate:
     """Return the predicate flattened, negations pushed down, duplicates out, sorted."""
     match predicate:
@@ -48,6 +53,10 @@ def canonical(predicate: Predicate) -> Predicate:
                 return Compare("=", term, distinct[0])
             return Within(term, distinct)
         case Equal(operator=operator, left=left, right=right):
+            if operator in (">", ">="):
+                return Equal("<" + operator[1:], right, left)
+            if operator in ("<", "<="):
+                return predicate
             first, second = sorted((left, right), key=key_of)
             return Equal(operator, first, second)
         case _:
@@ -65,7 +74,7 @@ def _negate(predicate: Predicate) -> Predicate:
         case Compare(operator=operator, term=term, constant=constant):
             return Compare(_FLIPPED[operator], term, constant)
         case Equal(operator=operator, left=left, right=right):
-            return Equal(_FLIPPED[operator], left, right)
+            return canonical(Equal(_FLIPPED[operator], left, right))
         case Always(value=value):
             return Always(None if value is None else not value)
         case _:

@@ -16,10 +16,12 @@ from sandbox.plan.terms import (
     DatePart,
     DateText,
     Equal,
+    Gap,
     Holds,
     Kind,
     Like,
     Literal,
+    Member,
     Missing,
     Negate,
     Predicate,
@@ -29,6 +31,7 @@ from sandbox.plan.terms import (
     Truth,
     Within,
     WithinResult,
+    kind_of,
 )
 from sandbox.quoting import quoted, text_literal
 
@@ -71,6 +74,8 @@ def term_sql(term: Term) -> str:  # noqa: C901 - one branch for each kind of ter
                 for condition, result in branches
             )
             return f"CASE {whens} ELSE {term_sql(otherwise)} END"
+        case Gap():
+            return _gap(term)
         case Truth(predicate=predicate, as_integer=as_integer):
             inner = f"({predicate_sql(predicate)})"
             return f"CAST({inner} AS INTEGER)" if as_integer else inner
@@ -100,6 +105,24 @@ def _bin(term: Bin) -> str:
     return index if term.index_only else f"({index} * {width})"
 
 
+def _gap(gap: Gap) -> str:
+    start, end = term_sql(gap.start), term_sql(gap.end)
+    if gap.elapsed:
+        # What passed, rounded up: 30 days and a minute are more than 30 days.
+        seconds = {"hour": 3600, "day": 86400, "week": 604800}[gap.unit]
+        passed = (
+            f"CAST(date_diff('day', {start}, {end}) AS BIGINT) * 86400000000"
+            if kind_of(gap.start) is Kind.DATE and kind_of(gap.end) is Kind.DATE
+            else f"date_diff('microsecond', CAST({start} AS TIMESTAMP), "
+            f"CAST({end} AS TIMESTAMP))"
+        )
+        value = f"CAST(ceil({passed} / {seconds * 1_000_000}) AS BIGINT)"
+    else:
+        value = f"date_diff({text_literal(gap.unit)}, {start}, {end})"
+    # Infinite dates have no difference: the engine would raise on them.
+    return f"CASE WHEN isfinite({start}) AND isfinite({end}) THEN {value} END"
+
+
 def predicate_sql(predicate: Predicate) -> str:
     """Return the SQL of a predicate; it is three-valued, as the engine's."""
     match predicate:
@@ -116,6 +139,10 @@ def predicate_sql(predicate: Predicate) -> str:
             return f"{term_sql(term)} IS NULL"
         case Holds(term=term):
             return term_sql(term)
+        case Member(ref=ref, view=view, column=column):
+            # Without NULL on the right, NOT IN says what people mean by it.
+            inner = f"SELECT {quoted(column)} FROM {quoted(view)}"
+            return f"{term_sql(ref)} IN ({inner} WHERE {quoted(column)} IS NOT NULL)"
         case All(items=items):
             return " AND ".join(f"({predicate_sql(item)})" for item in items)
         case AnyOf(items=items):

@@ -98,6 +98,20 @@ class Choose:
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """From one date to another of the same unit, in whole units: a measure (DESIGN 5).
+
+    `elapsed` counts days (or hours) that passed, which is what `a - b` and intervals mean;
+    otherwise the borders of calendar periods between them, which is `date_diff`.
+    """
+
+    unit: str  # hour, day, week, month, quarter, year
+    start: Term
+    end: Term
+    elapsed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Truth:
     """A predicate as a boolean (or, after a cast, 0/1) value."""
 
@@ -105,7 +119,7 @@ class Truth:
     as_integer: bool = False
 
 
-Term = Ref | Literal | Bin | Trunc | DatePart | DateText | Apply | Choose | Truth
+Term = Ref | Literal | Bin | Trunc | DatePart | DateText | Apply | Choose | Gap | Truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +148,7 @@ class CompareResult:
 
 @dataclass(frozen=True, slots=True)
 class Equal:
-    """Two dimensions compared with each other: = or <>."""
+    """Two dimensions compared with each other: = or <>, of one unit's rows < and <= too."""
 
     operator: str
     left: Term
@@ -181,6 +195,15 @@ class Holds:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """ref IN (SELECT column FROM view), a view by its name; never NULL for a known unit."""
+
+    ref: Ref
+    view: str
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
 class All:
     """Every one holds."""
 
@@ -217,6 +240,7 @@ Predicate = (
     | Like
     | Missing
     | Holds
+    | Member
     | All
     | AnyOf
     | Negate
@@ -238,42 +262,53 @@ def kind_of(term: Term) -> Kind:
             return Kind.INTEGER
         case DateText():
             return Kind.TEXT
+        case Gap():
+            return Kind.INTEGER
         case Truth(as_integer=as_integer):
             return Kind.INTEGER if as_integer else Kind.BOOLEAN
 
 
+def parts_of(node: Term | Predicate) -> tuple[Term | Predicate, ...]:
+    """Return the direct parts of a term or predicate."""
+    match node:
+        case Bin(ref=ref) | Trunc(ref=ref) | DatePart(ref=ref) | DateText(ref=ref):
+            return (ref,)
+        case Member(ref=ref):
+            return (ref,)
+        case Apply(arguments=arguments):
+            return arguments
+        case Choose(branches=branches, otherwise=otherwise):
+            return (*(part for branch in branches for part in branch), otherwise)
+        case Truth(predicate=item) | Negate(item=item):
+            return (item,)
+        case Gap(start=left, end=right) | Equal(left=left, right=right):
+            return (left, right)
+        case Compare() | CompareResult() | Within() | WithinResult() | Like():
+            return (node.term,)
+        case Missing(term=term) | Holds(term=term):
+            return (term,)
+        case All(items=items) | AnyOf(items=items):
+            return items
+        case Ref() | Literal() | Always():
+            return ()
+
+
 def refs_of(node: Term | Predicate) -> frozenset[Ref]:
     """Return the base columns that reach a term or predicate."""
-    match node:
-        case Ref():
-            return frozenset({node})
-        case Literal() | Always():
-            return frozenset()
-        case Bin(ref=ref) | Trunc(ref=ref) | DatePart(ref=ref) | DateText(ref=ref):
-            return frozenset({ref})
-        case Apply(arguments=arguments):
-            return _union(arguments)
-        case Choose(branches=branches, otherwise=otherwise):
-            return _union((otherwise, *(part for branch in branches for part in branch)))
-        case Truth(predicate=predicate):
-            return refs_of(predicate)
-        case Equal(left=left, right=right):
-            return refs_of(left) | refs_of(right)
-        case Compare() | CompareResult() | Within() | WithinResult() | Like():
-            return refs_of(node.term)
-        case Missing(term=term) | Holds(term=term):
-            return refs_of(term)
-        case All(items=items) | AnyOf(items=items):
-            return _union(items)
-        case Negate(item=item):
-            return refs_of(item)
-
-
-def _union(nodes: tuple[Term | Predicate, ...]) -> frozenset[Ref]:
-    found: frozenset[Ref] = frozenset()
-    for node in nodes:
-        found |= refs_of(node)
+    if isinstance(node, Ref):
+        return frozenset({node})
+    found = frozenset(ref for part in parts_of(node) for ref in refs_of(part))
+    if isinstance(node, Member):
+        # What the view is about reaches the filter too: whether it is sensitive.
+        return found | {Ref(node.view, node.column, node.ref.kind)}
     return found
+
+
+def members_in(node: Term | Predicate) -> tuple[Member, ...]:
+    """Return the semi-joins in a term or predicate, in the order they stand."""
+    if isinstance(node, Member):
+        return (node,)
+    return tuple(found for part in parts_of(node) for found in members_in(part))
 
 
 def kind_of_type(engine_type: str) -> tuple[Kind, int | None]:

@@ -14,10 +14,10 @@ import duckdb
 
 from policies.shape import Finding
 from sandbox.sql import syntax
+from sandbox.sql.limits import check_text
 from sandbox.sql.places import Places
 from sandbox.sql.tree import Tree
 
-MAX_SQL_CHARACTERS = 100_000
 _UNSUPPORTED = "query_too_complex"
 
 
@@ -29,16 +29,9 @@ def parse(
     The text is handed to the parser as a value and is never run. No error text of the
     engine is passed on, since it quotes the query; its position is.
     """
-    if len(sql) > MAX_SQL_CHARACTERS:
-        return None, [
-            _too_complex(
-                f"has {len(sql)} characters, at most {MAX_SQL_CHARACTERS} are read"
-            )
-        ]
-    if "\0" in sql:
-        return None, [
-            Finding("sql_syntax", "the query contains a NUL character", "Remove it.")
-        ]
+    unfit = check_text(sql)
+    if unfit is not None:
+        return None, [unfit]
     try:
         data = _serialise(sql, connection)
     except RecursionError:

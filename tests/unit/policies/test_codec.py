@@ -271,7 +271,7 @@ def test_load_policy_unknown_term_names_line_path_and_known_words(case: str) -> 
     assert (caught.value.line, caught.value.path) == (line, path)
     assert caught.value.hint
     assert "\n" not in str(caught.value)
-    assert str(caught.value).startswith(f"line {line}: ")
+    assert str(caught.value).startswith(f"line {line}, column {caught.value.column}: ")
 
 
 def test_load_policy_too_long_is_refused_unread() -> None:
@@ -299,3 +299,69 @@ def test_load_policy_every_aggregate_is_known() -> None:
 
 def test_policy_error_without_line_is_its_message() -> None:
     assert str(PolicyError("no")) == "no"
+
+
+PLACES = {
+    "key": ("version: 1\ntables:\n  t:\n    unit: row\n", 4, 5),
+    "value": (COLUMN % "role: measure, grid: five", 6, 26),
+    "tab": ("version: 1\n\ttables: {}\n", 2, 1),
+    "control character": ("version: 1\nab\x00", 2, 3),
+    "contradiction": (COLUMN % "role: [hidden, measure]", 6, 7),
+    "double key": ("{version: 1, version: 1}", 1, 14),
+    "empty": ("", 1, 1),
+    "version": ("tables: {}\nversion: 9\n", 2, 1),
+}
+
+
+@pytest.mark.parametrize("case", PLACES)
+def test_load_policy_fault_names_line_and_column(case: str) -> None:
+    text, line, column = PLACES[case]
+
+    with pytest.raises(PolicyError) as caught:
+        load_policy(text)
+
+    assert (caught.value.line, caught.value.column) == (line, column)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        (COLUMN % "role: lable", "label"),
+        (COLUMN % "role: measure, gird: 5", "grid"),
+        (COLUMN % "role: Measure", "measure"),
+        (RULE % AGGREGATE.replace("min_units", "minunits"), "min_units"),
+        ("version: 1\ntables: {}\nrule: []\n", "rules"),
+    ],
+)
+def test_load_policy_misspelt_term_suggests_the_near_one(text: str, meant: str) -> None:
+    with pytest.raises(UnknownTerm) as caught:
+        load_policy(text)
+
+    assert caught.value.hint.startswith(f"Did you mean `{meant}`? ")
+
+
+def test_load_policy_term_like_none_suggests_none() -> None:
+    with pytest.raises(UnknownTerm) as caught:
+        load_policy(COLUMN % "role: xyzzy")
+
+    assert caught.value.hint.startswith("Version 1 knows here: ")
+
+
+BOMBS = {
+    "one megabyte": "a: " + "b" * 2**20,
+    "one megabyte of comment": "# " + "x" * 2**20,
+    "billion laughs": "a: &a [x]\n" + "b: &b [*a, *a]\n" * 1000,
+    "quarter megabyte of brackets": "[" * (MAX_DOCUMENT_CHARACTERS - 1),
+    "long number": COLUMN % f"role: measure, grid: {'1' * 200_000}",
+    "minus infinity": COLUMN % "role: measure, clamp: [-.inf, 1]",
+    "not a number": COLUMN % "role: measure, clamp: [.nan, 1]",
+}
+
+
+@pytest.mark.parametrize("case", BOMBS)
+def test_load_policy_bomb_is_refused_with_a_short_message(case: str) -> None:
+    with pytest.raises(PolicySyntaxError) as caught:
+        load_policy(BOMBS[case])
+
+    assert len(str(caught.value)) < 300
+    assert caught.value.hint

@@ -56,7 +56,7 @@ def reason_codes(module: ModuleType) -> set[str]:
 def finding_codes() -> set[str]:
     """Every code that the analyser's modules leave a finding with."""
     found: set[str] = set()
-    for path in (PAGE.parents[1] / "sandbox").glob("*.py"):
+    for path in (PAGE.parents[1] / "sandbox").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call):
                 continue

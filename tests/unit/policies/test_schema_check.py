@@ -8,8 +8,8 @@ from hypothesis import given
 from policies.codec import load_policy
 from policies.composing import line_numbers
 from policies.document import Policy
-from policies.errors import ColumnAbsent, Contradiction, LimitMisplaced
-from policies.schema_check import check_against, schema_faults
+from policies.errors import ColumnAbsent, Contradiction, LimitMisplaced, TableAbsent
+from policies.schema_check import check_against, check_tables, schema_faults
 from tests.unit.policies.policy_values import EXAMPLE, example, policies
 
 PATIENTS = [
@@ -42,7 +42,7 @@ def test_check_against_free_table_has_nothing_to_check(table: str) -> None:
 
 
 def test_check_against_table_that_the_policy_lacks() -> None:
-    with pytest.raises(ColumnAbsent) as caught:
+    with pytest.raises(TableAbsent) as caught:
         check_against(example(), "milling", PATIENTS, lines=LINES)
 
     assert caught.value.line == 2
@@ -88,6 +88,7 @@ def test_check_against_absent_column_names_line_and_nearest(
         ("visit_date", "TIMESTAMP", []),
         ("failure", "DOUBLE", []),
         ("id", "VARCHAR", []),
+        ("id", "DOUBLE", ["role"]),
     ],
 )
 def test_schema_faults_limits_that_do_not_fit_the_type(
@@ -102,6 +103,54 @@ def test_schema_faults_limits_that_do_not_fit_the_type(
         assert fault.line == LINES[fault.path]
         assert engine_type in fault.message
         assert fault.hint
+
+
+SCHEMAS = {
+    "patients": dict(PATIENTS),
+    "visits": {"patient_id": "BIGINT", "payer": "VARCHAR", "cost": "DECIMAL(9,2)"},
+    "runs": {"torque": "DOUBLE"},
+    "cities": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("own", "absent", "path"),
+    [("milling", "", "tables"), ("runs", "runs", "tables.runs")],
+)
+def test_check_tables_names_the_table_that_is_not_there(
+    own: str, absent: str, path: str
+) -> None:
+    text = EXAMPLE.replace("  my_list: {requester: true}\n", "")
+    schemas = {name: types for name, types in SCHEMAS.items() if name != absent}
+
+    with pytest.raises(TableAbsent) as caught:
+        check_tables(load_policy(text), own=own, schemas=schemas, lines=line_numbers(text))
+
+    assert (caught.value.path, caught.value.line) == (path, line_numbers(text)[path])
+    assert caught.value.hint
+
+
+def test_check_tables_requesters_table_is_refused() -> None:
+    with pytest.raises(TableAbsent, match="no such tables yet") as caught:
+        check_tables(example(), own="patients", schemas=SCHEMAS)
+
+    assert caught.value.path == "tables.my_list"
+
+
+def test_check_tables_that_all_fit_passes() -> None:
+    text = EXAMPLE.replace("  my_list: {requester: true}\n", "")
+
+    check_tables(load_policy(text), own="patients", schemas=SCHEMAS)
+
+
+def test_check_tables_column_of_another_type_is_refused() -> None:
+    text = EXAMPLE.replace("  my_list: {requester: true}\n", "")
+    schemas = SCHEMAS | {"runs": {"torque": "VARCHAR"}}
+
+    with pytest.raises(LimitMisplaced) as caught:
+        check_tables(load_policy(text), own="runs", schemas=schemas)
+
+    assert caught.value.path == "tables.runs.columns.torque.role"
 
 
 def test_check_against_without_lines_still_names_the_path() -> None:

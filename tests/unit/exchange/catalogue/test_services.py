@@ -125,10 +125,10 @@ def test_set_policy_before_any_profile_conflicts(house: House) -> None:
         (
             "{role: dimension, values: public}",
             "{role: measure, grid: 5}",
-            "policy_column_unfit",
+            "policy_limit_misplaced",
             7,
         ),
-        ("{role: label}", "{role: label, grain: month}", "policy_column_unfit", 9),
+        ("{role: label}", "{role: label, grain: month}", "policy_limit_misplaced", 9),
         ("  runs:", "  mills:", "policy_table_absent", None),
         ("role: label", "role: lable", "policy_unknown_term", 9),
         ("version: 1", "version: 9", "policy_unknown_term", 1),

@@ -1,0 +1,81 @@
+"""The corpora of queries, as they lie on disk: honest ones of our own, hostile, shared."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.attacks.oracle import Question
+from tests.attacks.world import CORPUS
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = Path(os.environ.get("BONDED_SHARED", ROOT.parent / "shared")) / "corpus"
+# Honest queries are answered whole or in part; refusing a hostile one is always safe.
+ALLOWED = {
+    "allow": {"allow", "suppress"},
+    "suppress": {"suppress", "refuse"},
+    "refuse": {"refuse"},
+}
+
+
+def read(path: Path) -> Any:
+    """Read one YAML file of the corpora."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def honest() -> list[Question]:
+    """Return every honest question of our own, in the order of the files."""
+    found = []
+    for path in sorted((CORPUS / "honest").glob("*.yaml")):
+        data = read(path)
+        found += [
+            Question(
+                item["id"],
+                item["class"],
+                item["sql"],
+                data["world"],
+                tuple(item.get("oracle", ())),
+                item.get("approximate", {}),
+                item.get("share", {}),
+            )
+            for item in data["queries"]
+        ]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """A hostile query and the verdict that it must get."""
+
+    id: str
+    kind: str  # its class
+    sql: str
+    expected: str
+    world: str
+    codes: frozenset[str]  # one of them must be among the reasons; empty: any
+
+
+def hostile() -> list[Attack]:
+    """Return every hostile query of our own, in the order of the files."""
+    found = []
+    for path in sorted(CORPUS.glob("hostile*.yaml")):
+        data = read(path)
+        world = data.get("world", "ships")
+        prefix = "" if world == "ships" else f"{world}-"
+        found += [
+            Attack(
+                f"{prefix}{group['name']}-{number:02}",
+                group["name"],
+                sql,
+                group["expected"],
+                world,
+                frozenset(group.get("codes", ())),
+            )
+            for group in data["classes"]
+            for number, sql in enumerate(group["queries"], start=1)
+        ]
+    return found
