@@ -94,10 +94,12 @@ def release(
         table = stage_two.compute(plan.result)
     rows, withheld = list(table.rows), list(table.withheld)
     hidden = sum(item.withheld for item in done.values())
+    collapsed = sum(item.collapsed for item in done.values())
     if _shows_the_collapsed(plan, done):
         rows.append(tuple(None for _ in table.types))
         withheld.append(tuple(range(len(table.types))))
-    suppressed = sum(1 for mask in withheld if mask)
+        collapsed -= 1
+    suppressed = sum(1 for mask in withheld if mask) + collapsed
     report: Counter[str] = Counter()
     for item in done.values():
         report.update(item.report)
@@ -105,7 +107,7 @@ def release(
         types=table.types,
         rows=tuple(rows),
         withheld=tuple(withheld),
-        suppressed=suppressed or min(hidden, 1),
+        suppressed=suppressed,
         partial=bool(hidden),
         report=tuple(sorted((str(ground), count) for ground, count in report.items())),
         history=join_entries(plan.fingerprint, [item.history for item in done.values()]),
