@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from policies.checks import subset_table
+from policies.disclosed import KEPT
 from policies.document import Column, Derived, Mode, Policy, Role, Table
 from policies.errors import UnknownTerm
 from policies.phrases import listed, plain
@@ -142,7 +143,8 @@ def _limits(column: Column, *, noisy: bool) -> Iterator[str]:
 def _derived(item: Derived) -> str:
     # `policies.columns` treats a name that is no column as hidden: say so until the
     # sandbox computes derived measures.
+    formula = "" if item.expr == KEPT else f" as `{item.expr}`"
     return (
-        f"`{item.name}` is a measure that the provider defined as `{item.expr}`. This node "
+        f"`{item.name}` is a measure that the provider defined{formula}. This node "
         "cannot compute such measures yet and refuses a query that names it."
     )
