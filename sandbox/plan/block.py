@@ -7,14 +7,17 @@ computes `outputs`, `having` and `orders` over what was not withheld.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TypeVar
 
+from sandbox.plan.atoms import Piece, Product, judged_with, needed_by
 from sandbox.plan.canonical import key_of, to_data
 from sandbox.plan.cells import CellExpression, remapped
-from sandbox.plan.terms import Literal, Predicate, Ref, Term, refs_of
+from sandbox.plan.terms import Kind, Predicate, Ref, Term, refs_of
 
 T = TypeVar("T")
 
@@ -33,13 +36,31 @@ class Unit:
 class Aggregate:
     """One aggregate of the query over the pieces of a hidden key.
 
-    `pieces[i]` is what rows of piece i contribute: a column, a number, or None: nothing.
-    Without a hidden key there is one piece, of all rows.
+    `pieces[i]` is what rows of piece i contribute: a column, a number, a combination or a
+    pair of columns, or None: nothing. Without a hidden key there is one piece, of all rows.
     """
 
-    function: str  # count, sum, avg, count_distinct
-    pieces: tuple[Ref | Literal | None, ...]
+    function: str  # count, count_distinct, quantile, or one of sandbox.disclosure.moments
+    pieces: tuple[Piece, ...]
     hidden: int | None = None  # index of Plan.hidden
+    level: Decimal | None = None  # of a quantile: 0.5 is the median
+
+    @property
+    def value_type(self) -> str:
+        """The engine's type of its value."""
+        if self.function in ("count", "count_distinct"):
+            return "BIGINT"
+        if self.function == "sum" and all(
+            piece is None or getattr(piece, "kind", None) is Kind.INTEGER
+            for piece in self.pieces
+        ):
+            return "HUGEINT"
+        return "DOUBLE"
+
+    @property
+    def is_approximate(self) -> bool:
+        """Whether its value is interpolated, not computed."""
+        return self.function == "quantile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,27 +101,20 @@ class Plan:
         )
 
     @property
-    def measured(self) -> tuple[Ref, ...]:
-        """The columns whose values or presence an aggregate takes, in canonical order."""
-        found = {
-            piece
-            for aggregate in self.aggregates
-            if aggregate.function != "count_distinct"
-            for piece in aggregate.pieces
-            if isinstance(piece, Ref)
-        }
+    def measured(self) -> tuple[Product, ...]:
+        """The atoms that stage 1 computes for each cell, in canonical order."""
+        found: set[Product] = set()
+        for aggregate in self.aggregates:
+            for piece in aggregate.pieces:
+                found |= set(needed_by(aggregate.function, piece))
+        for atom in tuple(found):
+            found |= set(judged_with(atom))
         return tuple(sorted(found, key=key_of))
 
     @property
     def summed(self) -> frozenset[Ref]:
-        """The measured columns whose sum is an atom, not only their presence."""
-        return frozenset(
-            piece
-            for aggregate in self.aggregates
-            if aggregate.function in ("sum", "avg")
-            for piece in aggregate.pieces
-            if isinstance(piece, Ref)
-        )
+        """The columns whose values are added up, not only their presence."""
+        return frozenset(ref for atom in self.measured for ref in atom.factors)
 
     @property
     def grouping_refs(self) -> tuple[frozenset[Ref], ...]:
@@ -116,11 +130,9 @@ def canonical_plan(plan: Plan) -> Plan:
     keys, key_map = _sorted(plan.keys)
     hidden, hidden_map = _sorted(plan.hidden)
     renamed = tuple(
-        Aggregate(
-            item.function,
-            item.pieces,
-            None if item.hidden is None else hidden_map[item.hidden],
-        )
+        item
+        if item.hidden is None
+        else dataclasses.replace(item, hidden=hidden_map[item.hidden])
         for item in plan.aggregates
     )
     aggregates, aggregate_map = _sorted(renamed)

@@ -20,12 +20,13 @@ from sandbox.disclosure.suppression import is_unproven, judge, judge_unanimity
 from sandbox.history import pairs as past
 from sandbox.history.entry import entry
 from sandbox.plan.block import Block
-from sandbox.plan.terms import Bin, DatePart, DateText, Kind, Ref, Trunc, refs_of
+from sandbox.plan.terms import Bin, DatePart, DateText, Ref, Trunc, refs_of
 from sandbox.protocol import Limits, Scalar
+from sandbox.stages.apart import counted_apart
 from sandbox.stages.cell_reading import read_cells
 from sandbox.stages.contrasts import is_dimension, tracks_outside
 from sandbox.stages.existence import may_lack
-from sandbox.stages.stage_one import distinct_sql, statement, top_needed
+from sandbox.stages.stage_one import statement, top_needed
 from sandbox.stages.stage_two import Row, compute
 
 
@@ -63,7 +64,7 @@ def release(
     )
     past.compare(block, policy, rule, cells, history, connection)
     shown, held_back = _split(_visible_groups(block, cells))
-    distinct = _distinct(block, policy, cells, connection)
+    distinct = counted_apart(block, policy, rule, cells, connection)
     tracked = _tracked_hidden(block, policy)
     report: Counter[str] = Counter()
     rows: list[Row] = []
@@ -229,37 +230,5 @@ def _row(keys: tuple[object, ...], values: tuple[Value, ...]) -> Row:
     )
 
 
-def _distinct(
-    block: Block,
-    policy: Policy,
-    cells: Sequence[Cell],
-    connection: duckdb.DuckDBPyConnection,
-) -> dict[tuple[object, ...], dict[int, int]]:
-    found: dict[tuple[object, ...], dict[int, int]] = {}
-    counted = None if block.hidden else block.units[0].ref
-    for index, aggregate in enumerate(block.aggregates):
-        if aggregate.function != "count_distinct":
-            continue
-        if counted is not None and aggregate.pieces == (counted,):
-            # Stage 1 counted them already: its cells are the visible ones.
-            for cell in cells:
-                found.setdefault(cell.keys, {})[index] = cell.units
-        else:
-            for row in connection.execute(distinct_sql(block, policy, index)).fetchall():
-                found.setdefault(row[:-1], {})[index] = row[-1]
-    return found
-
-
 def _value_types(block: Block) -> tuple[str, ...]:
-    return tuple(
-        "BIGINT"
-        if item.function in ("count", "count_distinct")
-        else "HUGEINT"
-        if item.function == "sum" and all(_is_whole(piece) for piece in item.pieces)
-        else "DOUBLE"
-        for item in block.aggregates
-    )
-
-
-def _is_whole(piece: object) -> bool:
-    return piece is None or getattr(piece, "kind", None) is Kind.INTEGER
+    return tuple(item.value_type for item in block.aggregates)
