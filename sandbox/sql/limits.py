@@ -22,7 +22,7 @@ MAX_BRACKET_DEPTH = 100
 # Each OVER w holds a copy of the window's tree: the cost is the product of both.
 MAX_TOKENS_WITH_WINDOW_CLAUSE = 600
 # ROLLUP of n counts n + 1, CUBE 2 ** n; all that one text names are multiplied.
-MAX_GROUPING_SETS = 256
+MAX_GROUPING_SETS = 128
 MAX_NAME_CHARACTERS = 200
 # WITH inside WITH costs the parser six times as much at each level, if all is not well.
 MAX_NESTED_WITH = 2
