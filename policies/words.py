@@ -22,7 +22,7 @@ def describe(policy: Policy, table_name: str) -> tuple[str, ...]:
     Order: who is protected, each column by name, then each rule with its limits. Raises
     UnknownTerm where the policy has no such table.
     """
-    table = _table(policy, table_name)
+    table = find_table(policy, table_name)
     if table.public:
         return (f"`{table.name}` is a public reference table: all its columns are free.",)
     if table.requester:
@@ -40,7 +40,7 @@ def describe_column(policy: Policy, table_name: str, column_name: str) -> str:
     A column that the policy does not name is hidden. Raises UnknownTerm where the policy
     has no such table.
     """
-    table = _table(policy, table_name)
+    table = find_table(policy, table_name)
     if table.public:
         return f"`{column_name}` may be used freely: its table is public."
     if table.requester:
@@ -52,7 +52,8 @@ def describe_column(policy: Policy, table_name: str, column_name: str) -> str:
     return " ".join((_use(table, column), *_limits(column, noisy=noisy)))
 
 
-def _table(policy: Policy, name: str) -> Table:
+def find_table(policy: Policy, name: str) -> Table:
+    """Return the table of that name; raises UnknownTerm where there is none."""
     table = policy.table(name)
     if table is None:
         raise UnknownTerm(
