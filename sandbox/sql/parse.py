@@ -26,6 +26,26 @@ def parse(
 ) -> tuple[syntax.Select | None, list[Finding]]:
     """Read one SELECT; returns its nodes, or None, and all that speaks against them.
 
+    A UNION, INTERSECT or EXCEPT is refused: see `parse_query`.
+    """
+    query, findings = parse_query(sql, connection)
+    if query is None or isinstance(query, syntax.Select):
+        return query, findings
+    return None, [
+        *findings,
+        Finding(
+            "syntax_unavailable",
+            "UNION, INTERSECT or EXCEPT is not part of what may be asked here",
+            "Submit the SELECTs one by one.",
+        ),
+    ]
+
+
+def parse_query(
+    sql: str, connection: duckdb.DuckDBPyConnection
+) -> tuple[syntax.Query | None, list[Finding]]:
+    """Read one query; returns its nodes, or None, and all that speaks against them.
+
     The text is handed to the parser as a value and is never run. No error text of the
     engine is passed on, since it quotes the query; its position is.
     """
@@ -51,10 +71,10 @@ def parse(
         ]
     tree = Tree(sql)
     try:
-        select = tree.statement(statements[0])
+        query = tree.statement(statements[0])
     except RecursionError:
         return None, [_too_complex("is nested too deeply")]
-    return select, tree.findings
+    return query, tree.findings
 
 
 def _serialise(sql: str, connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | None:
@@ -84,6 +104,8 @@ def _refused(sql: str, data: dict[str, Any]) -> Finding:
             "only a SELECT may be submitted",
             "Write SELECT ... FROM ...; the catalogue shows tables and columns.",
         )
+    if "expression depth" in str(data.get("error_message", "")):
+        return _too_complex("chains or nests more operators than the parser takes")
     position = data.get("position")
     places, place = Places(sql), None
     if isinstance(position, str) and position.isdigit():
