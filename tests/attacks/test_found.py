@@ -29,11 +29,15 @@ def _ask(where: Stand, sql: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "sql",
     [
-        "SELECT year(visit_date) AS y, month(visit_date) AS m, count(*) AS n FROM visits "
-        "GROUP BY y, m ORDER BY y, m",
-        "SELECT CASE WHEN los_days = 0 THEN 'day' WHEN los_days <= 2 THEN 'short' "
-        "ELSE 'long' END AS stay, count(*) AS n, avg(cost) AS c FROM visits "
-        "GROUP BY stay ORDER BY n DESC",
+        (
+            "SELECT year(visit_date) AS y, month(visit_date) AS m, count(*) AS n FROM visits "
+            "GROUP BY y, m ORDER BY y, m"
+        ),
+        (
+            "SELECT CASE WHEN los_days = 0 THEN 'day' WHEN los_days <= 2 THEN 'short' "
+            "ELSE 'long' END AS stay, count(*) AS n, avg(cost) AS c FROM visits "
+            "GROUP BY stay ORDER BY n DESC"
+        ),
     ],
 )
 def test_order_is_that_which_was_asked(clinic: Stand, sql: str) -> None:
@@ -73,11 +77,15 @@ def test_literal_in_a_subquery_is_refused_off_grid(clinic: Stand) -> None:
 @pytest.mark.parametrize(
     "sql",
     [
-        "SELECT count(*) FROM (SELECT city FROM patients GROUP BY city HAVING count(*) < 10)",
-        "SELECT count(*) FROM (SELECT city, count(*) AS n FROM patients GROUP BY city) "
-        "WHERE n < 10",
-        "SELECT count(*) FROM (SELECT city FROM patients GROUP BY city "
-        "HAVING count(DISTINCT id) <= 9)",
+        "SELECT count(*) FROM (SELECT city FROM patients GROUP BY 1 HAVING count(*) < 10)",
+        (
+            "SELECT count(*) FROM (SELECT city, count(*) AS n FROM patients GROUP BY city) "
+            "WHERE n < 10"
+        ),
+        (
+            "SELECT count(*) FROM (SELECT city FROM patients GROUP BY city "
+            "HAVING count(DISTINCT id) <= 9)"
+        ),
     ],
 )
 def test_counting_groups_below_the_threshold_is_refused(clinic: Stand, sql: str) -> None:
