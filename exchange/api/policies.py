@@ -239,6 +239,13 @@ class Policies(Resource):
         }
         return tagged(request, ColumnExplained(found).data)
 
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:  # noqa: FBT001, FBT002  # DRF's own signature
+        """`?format=odrl` asks for ODRL whatever Accept says; a link carries no header."""
+        wanted = request.query_params.get("format")
+        if self.action == "retrieve" and wanted == Odrl.format:
+            return Odrl(), Odrl.media_type
+        return super().perform_content_negotiation(request, force)
+
     def get_renderers(self) -> builtins.list[BaseRenderer]:
         """ODRL is a form of one policy, not of lists."""
         found = list(super().get_renderers())
