@@ -132,36 +132,40 @@ def width_of(relation: Relation) -> int:
             return len(outputs)
 
 
-def blocks_in(relation: Relation) -> frozenset[int]:
-    """Return the blocks whose cells reach a relation."""
+def inner_relations(relation: Relation) -> tuple[Relation, ...]:
+    """Return the relations that one is made of, those inside expressions too."""
     match relation:
-        case Cells(block=block):
-            return frozenset({block})
-        case PublicRows() | OneRow():
-            return frozenset()
+        case Cells() | PublicRows() | OneRow():
+            return ()
         case Joined(left=left, right=right, condition=condition):
-            found = blocks_in(left) | blocks_in(right)
-            return found | _in_expressions(() if condition is None else (condition,))
+            return (left, right, *_within(() if condition is None else (condition,)))
         case Stacked(parts=parts):
-            return frozenset().union(*map(blocks_in, parts))
+            return parts
         case Grouped(source=source, groups=groups, aggregates=aggregates):
             inside = [*groups]
             for item in aggregates:
                 inside += [*item.arguments, *([item.condition] if item.condition else [])]
-            return blocks_in(source) | _in_expressions(tuple(inside))
+            return (source, *_within(tuple(inside)))
         case Selected(source=source, outputs=outputs):
             inside = [*outputs, *(order.expression for order in relation.orders)]
             inside += [part for part in (relation.where, relation.qualify) if part]
-            return blocks_in(source) | _in_expressions(tuple(inside))
+            return (source, *_within(tuple(inside)))
 
 
-def _in_expressions(nodes: tuple[CellExpression, ...]) -> frozenset[int]:
-    found: frozenset[int] = frozenset()
+def _within(nodes: tuple[CellExpression, ...]) -> tuple[Relation, ...]:
+    found: list[Relation] = []
     for node in nodes:
         if isinstance(node, (ScalarOf, AmongRows)):
-            found |= blocks_in(node.relation)
-        found |= _in_expressions(children_of(node))
-    return found
+            found.append(node.relation)
+        found += _within(children_of(node))
+    return tuple(found)
+
+
+def blocks_in(relation: Relation) -> frozenset[int]:
+    """Return the blocks whose cells reach a relation."""
+    if isinstance(relation, Cells):
+        return frozenset({relation.block})
+    return frozenset().union(*map(blocks_in, inner_relations(relation)))
 
 
 def _has_window(node: CellExpression) -> bool:

@@ -32,7 +32,12 @@ from sandbox.stages.contrasts import is_dimension, tracks_outside
 from sandbox.stages.existence import may_lack
 from sandbox.stages.left_out import judge_left_out
 from sandbox.stages.reentry import filled, needed_before, public_in
-from sandbox.stages.stage_one import stage_one_sql, statement, top_needed
+from sandbox.stages.stage_one import (
+    names_unit,
+    stage_one_sql,
+    statement,
+    top_needed,
+)
 from sandbox.stages.stage_two import Row, StageTwo
 
 
@@ -63,6 +68,7 @@ class Controlled:
     history: str
     sql: str
     units_covered: int
+    understates: bool  # a count of distinct values leaves out those of few units
 
     @property
     def withheld(self) -> int:
@@ -112,7 +118,7 @@ def release(
         rows=tuple(rows),
         withheld=tuple(withheld),
         suppressed=suppressed,
-        partial=bool(hidden),
+        partial=bool(hidden) or any(item.understates for item in done.values()),
         report=tuple(sorted((str(ground), count) for ground, count in report.items())),
         history=join_entries(plan.fingerprint, [item.history for item in done.values()]),
         executed_sql=";\n".join(done[number].sql for number in sorted(done)),
@@ -197,6 +203,20 @@ def control(
         history=entry(block, released_sets),
         sql=sql,
         units_covered=max((cell.units for cell in cells if cell.is_safe), default=0),
+        understates=_understates(block, policy),
+    )
+
+
+def _understates(block: Block, policy: Policy) -> bool:
+    """Whether a count of distinct values is among the aggregates.
+
+    Said always: only where some value is left out, it would tell that one is.
+    """
+    return any(
+        isinstance(piece, Ref) and not names_unit(block, policy, piece)
+        for item in block.aggregates
+        if item.function == "count_distinct"
+        for piece in item.pieces
     )
 
 
