@@ -248,3 +248,20 @@ def test_reviewer_reads_the_query_in_words(house: House, as_user: SignedIn) -> N
 
     assert "What this query asks" in page.content.decode()
     assert "It groups by <code>type</code>." in page.content.decode()
+
+
+def test_review_before_publishing_marks_what_the_new_policy_loosens(
+    house: House, as_user: SignedIn
+) -> None:
+    offer = walk.offered(house)
+    text = walk.policy_text().replace("min_units: 10", "min_units: 4")
+    client = as_user(house.steward)
+    version = offer.version_id
+
+    client.post(reverse("publishing:policy", args=[version]), {"text": text})
+    client.post(reverse("publishing:licence", args=[version]), {"licence": "CC-BY-4.0"})
+    page = client.get(reverse("publishing:review", args=[version])).content.decode()
+
+    assert "What changes against the policy on offer now" in page
+    assert "A group needs 4 units instead of 10." in page
+    assert "Loosens" in page
