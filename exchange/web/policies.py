@@ -78,7 +78,7 @@ def compare(request: UserRequest, dataset_id: str) -> HttpResponse:
         old=old,
         new=new,
         versions=versions,
-        changes=[_change(change, after) for change in changes],
+        changes=[change_row(change, after) for change in changes],
         loosening=sum(change.effect is Effect.LOOSENS for change in changes),
     )
 
@@ -151,12 +151,13 @@ def _version_rows(versions: list[PolicyVersion]) -> list[dict[str, Any]]:
     ]
 
 
-def _change(change: Difference, after: PolicyView) -> dict[str, Any]:
+def change_row(change: Difference, after: PolicyView | None = None) -> dict[str, Any]:
+    """A change with words and tone of its effect; its line where a text is shown."""
     label, tone = EFFECTS[change.effect]
     return {
         "sentence": change.sentence,
         "label": label,
         "tone": tone,
         "path": change.path,
-        "line": line_of(change.path, after.lines),
+        "line": None if after is None else line_of(change.path, after.lines),
     }

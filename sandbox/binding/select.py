@@ -15,7 +15,7 @@ from sandbox.binding.query import QueryBinder
 from sandbox.binding.scope import as_ref
 from sandbox.binding.small_groups import refuse_small_groups
 from sandbox.plan.plan import Plan
-from sandbox.plan.results import blocks_in
+from sandbox.plan.result_walks import blocks_in
 from sandbox.sql import syntax
 
 MAX_OUTPUTS = 200

@@ -11,9 +11,17 @@ from decimal import Decimal, InvalidOperation
 
 from sandbox.binding.facts import Facts
 from sandbox.plan.block import Block
-from sandbox.plan.cells import CellExpression, ColumnCell, LiteralCell, PostCall
 from sandbox.plan.plan import Plan
-from sandbox.plan.results import Cells, Relation, Selected, inner_relations
+from sandbox.plan.result_walks import inner_relations
+from sandbox.plan.results import (
+    CellExpression,
+    Cells,
+    ColumnCell,
+    LiteralCell,
+    PostCall,
+    Relation,
+    Selected,
+)
 
 _COUNTS = frozenset({"count", "count_distinct"})
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "="}

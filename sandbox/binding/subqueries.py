@@ -13,8 +13,15 @@ from sandbox.binding.facts import Facts, place_of
 from sandbox.binding.items import Item, Reentered, ResultItem
 from sandbox.binding.scope import Scope
 from sandbox.binding.terms import TermBinder, columns_in
-from sandbox.plan.cells import CellExpression, ColumnCell, ScalarOf
-from sandbox.plan.results import OneRow, Relation, Selected, blocks_in, width_of
+from sandbox.plan.result_walks import blocks_in, width_of
+from sandbox.plan.results import (
+    CellExpression,
+    ColumnCell,
+    OneRow,
+    Relation,
+    ScalarOf,
+    Selected,
+)
 from sandbox.plan.terms import CompareResult, Predicate, Ref, WithinResult
 from sandbox.sql import syntax
 

@@ -33,7 +33,6 @@ from sandbox.stages.existence import may_lack
 from sandbox.stages.left_out import judge_left_out
 from sandbox.stages.reentry import filled, needed_before, public_in
 from sandbox.stages.stage_one import (
-    names_unit,
     stage_one_sql,
     statement,
     top_needed,
@@ -64,11 +63,11 @@ class Controlled:
     key_types: tuple[str, ...]
     value_types: tuple[str, ...]
     collapsed: bool  # groups are withheld whose keys may not be printed
+    leaves_out: bool  # a count of values may have left out small ones
     report: Counter[str]
     history: str
     sql: str
     units_covered: int
-    understates: bool  # a count of distinct values leaves out those of few units
 
     @property
     def withheld(self) -> int:
@@ -118,7 +117,7 @@ def release(
         rows=tuple(rows),
         withheld=tuple(withheld),
         suppressed=suppressed,
-        partial=bool(hidden) or any(item.understates for item in done.values()),
+        partial=bool(hidden) or any(item.leaves_out for item in done.values()),
         report=tuple(sorted((str(ground), count) for ground, count in report.items())),
         history=join_entries(plan.fingerprint, [item.history for item in done.values()]),
         executed_sql=";\n".join(done[number].sql for number in sorted(done)),
@@ -180,14 +179,18 @@ def control(
     judge_left_out(block, policy, rule.min_units, cells, connection)
     past.compare(block, policy, rule, cells, history, connection)
     shown, held_back = _split(_visible_groups(block, cells))
-    distinct = counted_apart(block, policy, rule, cells, connection)
+    apart = counted_apart(block, policy, rule, cells, connection)
     tracked = _tracked_hidden(block, policy)
     report: Counter[str] = Counter()
     rows: list[Row] = []
     released_sets: list[list[Cell]] = []
     for keys, pieces in shown.items():
         values = values_of(
-            block, pieces, distinct.get(keys, {}), tracked=tracked, min_units=rule.min_units
+            block,
+            pieces,
+            apart.values.get(keys, {}),
+            tracked=tracked,
+            min_units=rule.min_units,
         )
         rows.append(_row(keys, values))
         released_sets += sets_of(block, pieces, values)
@@ -199,24 +202,11 @@ def control(
         key_types=key_types,
         value_types=_value_types(block),
         collapsed=collapsed,
+        leaves_out=apart.leaves_out,
         report=report,
         history=entry(block, released_sets),
         sql=sql,
         units_covered=max((cell.units for cell in cells if cell.is_safe), default=0),
-        understates=_understates(block, policy),
-    )
-
-
-def _understates(block: Block, policy: Policy) -> bool:
-    """Whether a count of distinct values is among the aggregates.
-
-    Said always: only where some value is left out, it would tell that one is.
-    """
-    return any(
-        isinstance(piece, Ref) and not names_unit(block, policy, piece)
-        for item in block.aggregates
-        if item.function == "count_distinct"
-        for piece in item.pieces
     )
 
 

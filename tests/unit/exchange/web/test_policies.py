@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from django.urls import reverse
 from exchange.catalogue.models import Offer, PolicyVersion
 from exchange.catalogue.services import publish, set_policy
 from exchange.parties.models import User
+from policies.codec import load_policy
 from policies.odrl.reading import from_odrl
 from policies.odrl.writing import to_odrl
 from tests.factories import walk
@@ -178,7 +178,7 @@ def test_policy_pasted_as_odrl_is_set_as_a_document(
     assert newest is not None
     assert "at least 12 units" in said
     assert newest.policy.aggregate_rules[0].min_units == 12
-    assert json.loads(newest.source)["version"] == 1
+    assert load_policy(newest.source) == newest.policy
 
 
 def test_policy_pasted_as_foreign_odrl_names_the_json_path(
@@ -248,3 +248,20 @@ def test_reviewer_reads_the_query_in_words(house: House, as_user: SignedIn) -> N
 
     assert "What this query asks" in page.content.decode()
     assert "It groups by <code>type</code>." in page.content.decode()
+
+
+def test_review_before_publishing_marks_what_the_new_policy_loosens(
+    house: House, as_user: SignedIn
+) -> None:
+    offer = walk.offered(house)
+    text = walk.policy_text().replace("min_units: 10", "min_units: 4")
+    client = as_user(house.steward)
+    version = offer.version_id
+
+    client.post(reverse("publishing:policy", args=[version]), {"text": text})
+    client.post(reverse("publishing:licence", args=[version]), {"licence": "CC-BY-4.0"})
+    page = client.get(reverse("publishing:review", args=[version])).content.decode()
+
+    assert "What changes against the policy on offer now" in page
+    assert "A group needs 4 units instead of 10." in page
+    assert "Loosens" in page
