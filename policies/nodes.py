@@ -68,6 +68,7 @@ class Node:
     def fault(self, message: str, hint: str = "") -> PolicySyntaxError:
         """Make the error that this node is not what it should be."""
         at = f"`{self.path}` " if self.path else "the document "
+        hint = hint or "A template of this node, or docs/providers.md, shows the form."
         return PolicySyntaxError(
             at + message, line=self.line, column=self.column, path=self.path, hint=hint
         )

@@ -7,6 +7,8 @@ that a view over it is a boundary by column, and unneeded columns are not decryp
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 
 from policies.codec import load_policy
@@ -33,6 +35,7 @@ class Need:
 
 
 EVERYTHING = Need(None, None)
+_NAMES_ALL = re.compile(r"(\bselect|\bdistinct|\ball|[,.])\s*\*|\bnatural\b")
 
 
 def needs_of(job: ExecuteJob | PartitionJob | SubsetJob) -> dict[str, Need]:
@@ -103,8 +106,11 @@ def _is_unit_key(table: Table, name: str) -> bool:
 
 
 def _may_mention(text: str, name: str) -> bool:
-    """Whether SQL text can name a column: too often yes is slow, wrongly no fails closed.
+    """Whether SQL text or history can name a column.
 
-    SQL names regardless of case and doubles quotes inside quoted names.
+    Too often yes is slow, wrongly no fails closed. SQL names regardless of case and doubles
+    quotes inside quoted names; JSON escapes them. `*` and NATURAL name what is not written.
     """
-    return name.lower().replace('"', '""') in text.lower()
+    lower = text.lower()
+    written = {name.lower().replace('"', '""'), json.dumps(name)[1:-1].lower()}
+    return any(item in lower for item in written) or _NAMES_ALL.search(lower) is not None

@@ -16,7 +16,7 @@ from sandbox.disclosure.cell import Cell, Ground
 from sandbox.disclosure.span import Span
 from sandbox.history.entry import Label, Past, label_of
 from sandbox.plan.block import Block, Unit
-from sandbox.plan.joint_rows import Source, belongs_sql, joint_from
+from sandbox.plan.joint_rows import Source, belongs_sql, joint_from, source_of
 from sandbox.plan.render import term_sql
 from sandbox.plan.scalars import scalar
 from sandbox.plan.terms import Term
@@ -70,8 +70,8 @@ def _atoms(
     policy: Policy,
 ) -> tuple[dict[int, int], dict[Label, set[int]], list[set[int]]] | None:
     """Return units by atom, and the atoms of each new cell and each earlier total."""
-    source = Source(block.tables, block.joins, block.where)
-    earlier = [Source(past.tables, past.joins, past.where) for past in pasts]
+    source = source_of(block)
+    earlier = [source_of(past) for past in pasts]
     parts = [_part(source, (*block.keys, *block.hidden), policy)]
     parts += [_part(s, p.keys, policy) for s, p in zip(earlier, pasts, strict=True)]
     columns = [f"{text} AS s{index}" for index, text in enumerate(parts)]

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sandbox.disclosure.cell import Cell
 from sandbox.errors import QueryRejected
 from sandbox.plan.block import Block
 from sandbox.plan.canonical import from_data, to_data
+from sandbox.plan.rebuilding import members_within
 from sandbox.plan.scalars import scalar
 from sandbox.plan.terms import Predicate, Ref, Term
+from sandbox.plan.views import View, base_tables, by_name
 
-FORMAT = "bonded-history/1"
-JOINED = "bonded-history/2"
+ALONE = "bonded-history/1"  # one block, from before there were views
+JOINED = "bonded-history/2"  # the blocks of one plan
+BLOCK = "bonded-history/2#block"
 Label = tuple[object, ...]
 
 
@@ -28,6 +32,14 @@ class Past:
     where: Predicate
     keys: tuple[Term, ...]  # visible and hidden
     released: frozenset[frozenset[Label]]  # sets of cells whose totals left
+    views: tuple[View, ...] = ()
+    optional: tuple[str, ...] = ()
+
+    @property
+    def base_tables(self) -> tuple[str, ...]:
+        """The tables of the policy that it read, in FROM, views and semi-joins."""
+        semi = [member.view for member in members_within((self.where, self.keys))]
+        return base_tables((*self.tables, *semi), by_name(self.views))
 
 
 def entry(block: Block, sets: Iterable[Iterable[Cell]]) -> str:
@@ -40,15 +52,21 @@ def entry(block: Block, sets: Iterable[Iterable[Cell]]) -> str:
         key=_text,
     )
     data = [
-        FORMAT,
+        BLOCK,
         block.fingerprint,
         to_data(block.tables),
         to_data(block.joins),
         to_data(block.where),
         to_data((*block.keys, *block.hidden)),
         released,
+        to_data(block.views),
+        to_data(block.optional),
     ]
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
+def _text(item: object) -> str:
+    return json.dumps(item, ensure_ascii=False)
 
 
 def join_entries(fingerprint: str, entries: Sequence[str]) -> str:
@@ -58,36 +76,33 @@ def join_entries(fingerprint: str, entries: Sequence[str]) -> str:
 
 
 def read_all(text: str) -> list[Past]:
-    """Read what `join_entries` or `entry` wrote; raises QueryRejected as `read` does."""
+    """Read what `join_entries` or `entry` wrote, in any version of the format.
+
+    Raises QueryRejected (`history_unreadable`) on anything else.
+    """
     try:
         data = json.loads(text)
         if data[0] != JOINED:
-            return [read(text)]
-        return [read(json.dumps(item, ensure_ascii=False)) for item in data[2]]
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+            return [_past(data)]
+        _, _, entries = data
+        return [_past(item) for item in entries]
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise _unreadable() from error
 
 
-def _text(item: object) -> str:
-    return json.dumps(item, ensure_ascii=False)
-
-
-def read(text: str) -> Past:
-    """Read an entry; raises QueryRejected (`history_unreadable`) on anything else."""
-    try:
-        tag, fingerprint, tables, joins, where, keys, released = json.loads(text)
-        if tag == FORMAT:
-            return Past(
-                str(fingerprint),
-                from_data(tables),
-                from_data(joins),
-                from_data(where),
-                from_data(keys),
-                frozenset(frozenset(tuple(label) for label in cells) for cells in released),
-            )
-    except (ValueError, TypeError, KeyError) as error:
-        raise _unreadable() from error
-    raise _unreadable()
+def _past(data: Any) -> Past:
+    tag, fingerprint, tables, joins, where, keys, released, *more = data
+    if tag not in (ALONE, BLOCK) or len(more) != (2 if tag == BLOCK else 0):
+        raise ValueError("a history entry of an unknown form")
+    return Past(
+        str(fingerprint),
+        from_data(tables),
+        from_data(joins),
+        from_data(where),
+        from_data(keys),
+        frozenset(frozenset(tuple(label) for label in cells) for cells in released),
+        *(from_data(item) for item in more),
+    )
 
 
 def _unreadable() -> QueryRejected:

@@ -22,10 +22,13 @@ from sandbox.history.audit import audit
 from sandbox.history.entry import Label, Past, label_of, read_all
 from sandbox.history.units import compare_units, holds
 from sandbox.plan.block import Block, Unit
-from sandbox.plan.joint_rows import Source, agree, belongs_sql, joint_from
+from sandbox.plan.joint_rows import agree, belongs_sql, joint_from, source_of
 from sandbox.plan.render import term_sql
 from sandbox.plan.scalars import scalar
 from sandbox.plan.terms import Ref, refs_of
+from sandbox.plan.view_columns import extended
+from sandbox.plan.view_sql import materialise
+from sandbox.plan.views import base_tables, by_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +50,26 @@ def compare(
     connection: duckdb.DuckDBPyConnection,
 ) -> None:
     """Mark the cells that would, beside earlier releases, tell about too few units."""
-    source = Source(block.tables, block.joins, block.where)
+    source = source_of(block)
     found = {}
     for past in (item for text in history for item in read_all(text)):
         if past.fingerprint != block.fingerprint:
-            found[past.tables, past.joins, past.where, past.keys, past.released] = past
+            found[source_of(past), past.keys, past.released] = past
     alike: list[Past] = []
     for past in found.values():
-        if not holds(connection, past.tables):
-            if any(
-                _is_protected(name, policy) for name in {*past.tables} & {*block.tables}
-            ):
+        if not holds(connection, past.base_tables):
+            if {*past.base_tables} & _protected_tables(block, policy):
                 raise _not_held()
             continue  # it was about nobody of this block
-        earlier = Source(past.tables, past.joins, past.where)
+        materialise(past.views, connection, policy)
+        policy = extended(policy, past.views)
+        earlier = source_of(past)
         if agree(source, earlier, policy):
             for unit in block.units:
                 _Comparison(block, past, unit, rule.min_units, policy, connection).mark(
                     cells
                 )
-            if all(
-                agree(earlier, Source(other.tables, other.joins, other.where), policy)
-                for other in alike
-            ):
+            if all(agree(earlier, source_of(other), policy) for other in alike):
                 alike.append(past)
         else:
             for unit in block.units:
@@ -86,9 +86,11 @@ def compare(
             )  # fmt: skip
 
 
-def _is_protected(name: str, policy: Policy) -> bool:
-    table = policy.table(name)
-    return table is None or table.is_protected
+def _protected_tables(block: Block, policy: Policy) -> set[str]:
+    views = by_name(block.views)
+    tables = base_tables((*block.tables, *views), views)
+    found = ((name, policy.table(name)) for name in tables)
+    return {name for name, table in found if table is None or table.is_protected}
 
 
 def _not_held() -> QueryRejected:
@@ -115,10 +117,7 @@ class _Comparison:
     ) -> None:
         self._plan, self._past, self._unit = block, past, unit
         self._policy = policy
-        self._sources = (
-            Source(block.tables, block.joins, block.where),
-            Source(past.tables, past.joins, past.where),
-        )
+        self._sources = (source_of(block), source_of(past))
         self._min_units = min_units
         self._connection = connection
         self._new_keys = (*block.keys, *block.hidden)

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from sandbox.plan.canonical import key_of
 from sandbox.plan.terms import Literal, Predicate, Ref, Term, refs_of
+from sandbox.plan.views import View
 
 T = TypeVar("T")
 
@@ -50,6 +51,8 @@ class Block:
     keys: tuple[Term, ...]
     hidden: tuple[Term, ...]
     aggregates: tuple[Aggregate, ...]
+    views: tuple[View, ...] = ()  # what it reads of stage 0, each after those it reads
+    optional: tuple[str, ...] = ()  # public tables whose partner may be missing
 
     @property
     def fingerprint(self) -> str:

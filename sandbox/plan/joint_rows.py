@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from policies.document import Policy
 from sandbox.plan.render import predicate_sql, term_sql
@@ -25,6 +26,32 @@ class Source:
     tables: tuple[str, ...]
     joins: tuple[Join, ...]
     where: Predicate
+    optional: tuple[str, ...] = ()  # public tables whose partner may be missing
+
+
+class Reading(Protocol):
+    """What has rows: a block, or an earlier release."""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables in FROM."""
+
+    @property
+    def joins(self) -> tuple[Join, ...]:
+        """The equalities that join them."""
+
+    @property
+    def where(self) -> Predicate:
+        """The filter."""
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """The public tables whose partner may be missing."""
+
+
+def source_of(reading: Reading) -> Source:
+    """Return what a block or an earlier release reads."""
+    return Source(reading.tables, reading.joins, reading.where, reading.optional)
 
 
 def is_public(name: str, policy: Policy) -> bool:
@@ -85,7 +112,7 @@ def belongs_sql(source: Source, policy: Policy) -> str:
     """Return the condition that a row of the joint FROM is one of the source's."""
     parts = [f"(({predicate_sql(source.where)}) IS TRUE)"]
     for name in source.tables:
-        if is_public(name, policy):
+        if is_public(name, policy) and name not in source.optional:
             keys = {ref for join in source.joins for ref in join if ref.table == name}
             parts += [f"{term_sql(ref)} IS NOT NULL" for ref in sorted(keys, key=str)]
     return f"({' AND '.join(parts)})"

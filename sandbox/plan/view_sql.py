@@ -87,6 +87,11 @@ def source_sql(view: View, policy: Policy, *, inner_only: bool = False) -> str:
     return _Rendering(view, policy).source(inner_only=inner_only)
 
 
+def without_partner_sql(view: View, policy: Policy, number: int) -> str:
+    """Return FROM of the rows that the join of that number leaves out: no partner."""
+    return _Rendering(view, policy).without_partner(number)
+
+
 class _Rendering:
     """One view as text."""
 
@@ -116,6 +121,14 @@ class _Rendering:
         for join in self._view.joins:
             text += self._join(join, inner_only=inner_only)
         return text
+
+    def without_partner(self, number: int) -> str:
+        text = quoted(self._view.table)
+        for join in self._view.joins[:number]:
+            text += self._join(join, inner_only=False)
+        last = self._view.joins[number]
+        equal = " AND ".join(f"{term_sql(a)} = {term_sql(b)}" for a, b in last.on)
+        return f"{text} ANTI JOIN {quoted(last.table)} ON {equal}"
 
     def _join(self, join: UnitJoin, *, inner_only: bool) -> str:
         conditions = [f"{term_sql(a)} = {term_sql(b)}" for a, b in join.on]

@@ -26,6 +26,26 @@ def parse(
 ) -> tuple[syntax.Select | None, list[Finding]]:
     """Read one SELECT; returns its nodes, or None, and all that speaks against them.
 
+    A UNION, INTERSECT or EXCEPT is refused: see `parse_query`.
+    """
+    query, findings = parse_query(sql, connection)
+    if query is None or isinstance(query, syntax.Select):
+        return query, findings
+    return None, [
+        *findings,
+        Finding(
+            "syntax_unavailable",
+            "UNION, INTERSECT or EXCEPT is not part of what may be asked here",
+            "Submit the SELECTs one by one.",
+        ),
+    ]
+
+
+def parse_query(
+    sql: str, connection: duckdb.DuckDBPyConnection
+) -> tuple[syntax.Query | None, list[Finding]]:
+    """Read one query; returns its nodes, or None, and all that speaks against them.
+
     The text is handed to the parser as a value and is never run. No error text of the
     engine is passed on, since it quotes the query; its position is.
     """
@@ -51,10 +71,10 @@ def parse(
         ]
     tree = Tree(sql)
     try:
-        select = tree.statement(statements[0])
+        query = tree.statement(statements[0])
     except RecursionError:
         return None, [_too_complex("is nested too deeply")]
-    return select, tree.findings
+    return query, tree.findings
 
 
 def _serialise(sql: str, connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | None:

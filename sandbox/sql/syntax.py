@@ -231,7 +231,8 @@ class Select:
     `grouping_sets` holds, for ROLLUP, CUBE and GROUPING SETS, the positions in `groups` of
     each set in the order in which the engine lists them; None for a plain GROUP BY.
     `distinct_on` is () for SELECT DISTINCT and None where nothing is distinct. `with_`
-    names the queries of WITH, in order; a later one may use the earlier ones.
+    names the queries of WITH, in order; a later one may use the earlier ones. With
+    `order_all` (ORDER BY ALL) `orders` is one Order over a Star: its direction and nulls.
     """
 
     outputs: tuple[Output, ...]
@@ -263,6 +264,7 @@ class SetOperation:
     offset: int = 0
     with_: tuple[tuple[str, Query], ...] = ()
     by_name: bool = False
+    order_all: bool = False
     place: Place | None = field(default=None, compare=False)
 
 

@@ -1,193 +1,254 @@
-"""The engine's parse tree of a whole statement into a Select; deny by default."""
+"""The engine's parse tree of a whole statement into a query; deny by default."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sandbox.sql import syntax
+from sandbox.sql.reading import TooComplex
 from sandbox.sql.syntax import Expression
-from sandbox.sql.tree_expressions import ExpressionTree, TooComplex
+from sandbox.sql.tree_sources import SourceTree
+
+# Read into nodes here, but not bound yet: refused until the binder takes the name out.
+AWAITING = {
+    "with", "subquery", "derived", "window", "grouping_sets", "qualify", "distinct",
+    "set_operation", "joins", "star_in_rows", "distinct_from", "decimal", "order_all",
+}  # fmt: skip
+MAX_SET_QUERIES = 50
+_SET_KINDS = {
+    "UNION": "union",
+    "UNION_BY_NAME": "union",
+    "EXCEPT": "except",
+    "INTERSECT": "intersect",
+}
+_MODIFIERS = ["DISTINCT_MODIFIER", "ORDER_MODIFIER", "LIMIT_MODIFIER"]
 
 
-class Tree(ExpressionTree):
+@dataclass(frozen=True, slots=True)
+class _Modifiers:
+    """What stands behind a query: DISTINCT, ORDER BY, LIMIT and OFFSET."""
+
+    distinct_on: tuple[Expression, ...] | None = None
+    orders: tuple[syntax.Order, ...] = ()
+    order_all: bool = False
+    limit: int | None = None
+    offset: int = 0
+
+
+class Tree(SourceTree):
     """Reads one statement; `findings` collects what has no branch."""
 
-    # --- statement
+    def is_awaited(self, feature: str) -> bool:
+        """Say whether the binder does not know a feature yet."""
+        return feature in AWAITING
 
-    def statement(self, statement: dict[str, Any]) -> syntax.Select | None:
-        """Read the statement; None where it is no plain SELECT."""
-        if self.unknown_fields(statement, "node", "named_param_map"):
-            return None
-        if statement.get("named_param_map"):
-            self.refuse("parameter", "the query has parameters", "Write the constants out.")
+    def statement(self, statement: dict[str, Any]) -> syntax.Query | None:
+        """Read the statement; None where it is not understood."""
         try:
-            return self._select(statement["node"])
+            return self.query_of(statement, statement)
         except TooComplex as error:
             self.refuse("query_too_complex", f"the query {error}", "Ask for less at once.")
             return None
 
-    def _select(self, node: dict[str, Any]) -> syntax.Select | None:
-        if node["type"] != "SELECT_NODE":
-            what = {"SET_OPERATION_NODE": "UNION, INTERSECT or EXCEPT"}.get(
-                node["type"], "a recursive or other query form"
-            )
-            self.opaque(what, node, "Submit the SELECTs one by one.")
+    def query_of(
+        self, statement: dict[str, Any], where: dict[str, Any]
+    ) -> syntax.Query | None:
+        """Read a statement, the whole or a subquery's; None where it is not understood."""
+        if self.unknown_fields(statement, "node", "named_param_map"):
             return None
+        if statement.get("named_param_map"):
+            self.refuse("parameter", "the query has parameters", "Write the constants out.")
+        return self._query(statement["node"], where)
+
+    def _query(self, node: dict[str, Any], where: dict[str, Any]) -> syntax.Query | None:
+        with self.level():
+            match node["type"]:
+                case "SELECT_NODE":
+                    return self._select(node)
+                case "SET_OPERATION_NODE":
+                    return self._set_operation(node, where)
+                case "RECURSIVE_CTE_NODE":
+                    self.opaque("WITH RECURSIVE", where, "Write the steps out.")
+                case _:
+                    self.opaque("a query that is no SELECT", where, "Write a SELECT.")
+            return None
+
+    def _select(self, node: dict[str, Any]) -> syntax.Select:
         self.unknown_fields(
             node, "type", "modifiers", "cte_map", "select_list", "from_table",
             "where_clause", "group_expressions", "group_sets", "aggregate_handling",
             "having", "sample", "qualify",
         )  # fmt: skip
-        if node["cte_map"].get("map"):
-            self.opaque("WITH", {}, "Write the query over the table itself.")
+        with_ = self._with(node)
         if node.get("sample"):
             self.opaque("a sample", {}, "Drop USING SAMPLE.")
-        if node.get("qualify"):
-            self.opaque("QUALIFY", {}, "Use HAVING, or ORDER BY with LIMIT.")
-        orders, limit, offset = self._modifiers(node["modifiers"])
-        groups, group_all = self._groups(node)
+        qualify = self._qualify(node)
+        last = self._modifiers(node["modifiers"])
+        groups, sets = self._groups(node)
         return syntax.Select(
-            outputs=tuple(
-                syntax.Output(self.expression(item), str(item.get("alias", "")))
-                for item in node["select_list"]
-            ),
-            source=self._source(node["from_table"]),
+            outputs=tuple(self._output(item) for item in node["select_list"]),
+            source=self.source(node["from_table"]),
             where=self.optional(node.get("where_clause")),
             groups=groups,
-            group_all=group_all,
+            group_all=node["aggregate_handling"] == "FORCE_AGGREGATES",
             having=self.optional(node.get("having")),
-            orders=orders,
-            limit=limit,
-            offset=offset,
+            orders=last.orders,
+            limit=last.limit,
+            offset=last.offset,
+            grouping_sets=sets,
+            qualify=qualify,
+            distinct_on=last.distinct_on,
+            with_=with_,
+            order_all=last.order_all,
         )
 
-    def _groups(self, node: dict[str, Any]) -> tuple[tuple[Expression, ...], bool]:
-        groups = tuple(self.expression(item) for item in node["group_expressions"])
-        sets = node["group_sets"]
-        if len(sets) > 1 or (sets and sorted(sets[0]) != list(range(len(groups)))):
-            self.opaque(
-                "ROLLUP, CUBE or GROUPING SETS", {}, "Submit each grouping on its own."
+    def _set_operation(
+        self, node: dict[str, Any], where: dict[str, Any]
+    ) -> syntax.SetOperation | None:
+        self.unknown_fields(
+            node, "type", "modifiers", "cte_map", "setop_type", "setop_all", "children"
+        )
+        kind, parts = _SET_KINDS.get(node["setop_type"]), node["children"]
+        # The engine lists the members of a chain of UNIONs; only there no order matters.
+        if kind is None or len(parts) < 2 or (kind != "union" and len(parts) > 2):
+            self.opaque("this operation on sets", where)
+            return None
+        name, hint = "UNION, INTERSECT or EXCEPT", "Submit the SELECTs one by one."
+        if self.awaits("set_operation", name, where, hint):
+            return None
+        if len(parts) > MAX_SET_QUERIES:
+            raise TooComplex(f"has more than {MAX_SET_QUERIES} SELECTs in one UNION")
+        with_ = self._with(node)
+        last = self._modifiers(node["modifiers"])
+        if last.distinct_on is not None:
+            self.opaque("DISTINCT over an operation on sets", where)
+        queries = [self._query(part, where) for part in parts]
+        found = queries[0]
+        for query in queries[1:]:
+            if found is None or query is None:
+                return None
+            found = syntax.SetOperation(
+                kind,
+                bool(node["setop_all"]),
+                found,
+                query,
+                by_name=node["setop_type"] == "UNION_BY_NAME",
+                place=self.place(where),
             )
-        handling = node["aggregate_handling"]
-        if handling not in ("STANDARD_HANDLING", "FORCE_AGGREGATES"):
-            self.opaque("this kind of grouping", {})
-        return groups, handling == "FORCE_AGGREGATES"
+        if not isinstance(found, syntax.SetOperation):
+            return None
+        return replace(
+            found, orders=last.orders, order_all=last.order_all, limit=last.limit,
+            offset=last.offset, with_=with_,
+        )  # fmt: skip
 
-    def _modifiers(
-        self, modifiers: list[dict[str, Any]]
-    ) -> tuple[tuple[syntax.Order, ...], int | None, int]:
-        orders: tuple[syntax.Order, ...] = ()
-        limit, offset = None, 0
+    # --- clauses
+
+    def _output(self, item: dict[str, Any]) -> syntax.Output:
+        star = item["class"] == "STAR"
+        return syntax.Output(
+            self.star(item) if star else self.expression(item), str(item.get("alias", ""))
+        )
+
+    def _with(self, node: dict[str, Any]) -> tuple[tuple[str, syntax.Query], ...]:
+        self.unknown_fields(node["cte_map"], "map")
+        entries = node["cte_map"].get("map") or []
+        hint = "Write the query over the table itself."
+        if entries and self.awaits("with", "WITH", {}, hint):
+            return ()
+        found: list[tuple[str, syntax.Query]] = []
+        for entry in entries:
+            name, value = str(entry["key"]), entry["value"]
+            self.unknown_fields(
+                value, "aliases", "materialized", "key_targets", "payload_aggregates",
+                "query_node",
+            )  # fmt: skip
+            if value["key_targets"] or value["payload_aggregates"]:
+                self.opaque("USING KEY in WITH", {})
+            query = self._query(value["query_node"], {})
+            aliases = tuple(map(str, value["aliases"]))
+            if query is not None and aliases:
+                star = syntax.Output(syntax.Star(), "")
+                query = syntax.Select((star,), syntax.Derived(query, name, aliases))
+            if query is not None:
+                found.append((name, query))
+        return tuple(found)
+
+    def _qualify(self, node: dict[str, Any]) -> Expression | None:
+        hint = "Use HAVING, or ORDER BY with LIMIT."
+        if node.get("qualify") and self.awaits("qualify", "QUALIFY", {}, hint):
+            return None
+        return self.optional(node.get("qualify"))
+
+    def _groups(
+        self, node: dict[str, Any]
+    ) -> tuple[tuple[Expression, ...], tuple[tuple[int, ...], ...] | None]:
+        groups = tuple(self.expression(item) for item in node["group_expressions"])
+        if node["aggregate_handling"] not in ("STANDARD_HANDLING", "FORCE_AGGREGATES"):
+            self.opaque("this kind of grouping", {})
+        sets = tuple(tuple(map(int, item)) for item in node["group_sets"])
+        if not sets or (len(sets) == 1 and sorted(sets[0]) == list(range(len(groups)))):
+            return groups, None
+        name, hint = "ROLLUP, CUBE or GROUPING SETS", "Submit each grouping on its own."
+        if self.awaits("grouping_sets", name, {}, hint):
+            return groups, None
+        return groups, sets
+
+    def _modifiers(self, modifiers: list[dict[str, Any]]) -> _Modifiers:
+        found = _Modifiers()
+        ranks = [_MODIFIERS.index(m["type"]) for m in modifiers if m["type"] in _MODIFIERS]
+        # `(SELECT ... LIMIT 3) LIMIT 2` comes as one SELECT with both, in this order.
+        if sorted(set(ranks)) != ranks:
+            self.opaque(
+                "ORDER BY or LIMIT around a SELECT that has its own",
+                {},
+                "Write one ORDER BY and one LIMIT.",
+            )
         for modifier in modifiers:
             match modifier["type"]:
+                case "DISTINCT_MODIFIER":
+                    found = replace(found, distinct_on=self._distinct(modifier))
                 case "ORDER_MODIFIER":
-                    orders = tuple(self._order(item) for item in modifier["orders"])
+                    self.unknown_fields(modifier, "type", "orders")
+                    orders = self._orders(modifier["orders"])
+                    found = replace(found, orders=orders[0], order_all=orders[1])
                 case "LIMIT_MODIFIER":
+                    self.unknown_fields(modifier, "type", "limit", "offset", "limit_type")
                     if modifier.get("limit_type") != "ROW_COUNT":
                         self.opaque("LIMIT in percent", {}, "Give a number of rows.")
-                    limit = self._count(modifier.get("limit"))
-                    offset = self._count(modifier.get("offset")) or 0
-                case "DISTINCT_MODIFIER":
-                    self.opaque(
-                        "SELECT DISTINCT", {}, "Use GROUP BY: it gives the same groups."
+                    found = replace(
+                        found,
+                        limit=self._rows(modifier.get("limit")),
+                        offset=self._rows(modifier.get("offset")) or 0,
                     )
                 case _:
                     self.opaque("this query modifier", {})
-        return orders, limit, offset
+        return found
 
-    def _order(self, item: dict[str, Any]) -> syntax.Order:
-        self.unknown_fields(item, "type", "null_order", "expression")
-        nulls = {"NULLS LAST": True, "NULLS FIRST": False}.get(item["null_order"])
-        return syntax.Order(
-            self.expression(item["expression"]), item["type"] == "DESCENDING", nulls
-        )
+    def _distinct(self, modifier: dict[str, Any]) -> tuple[Expression, ...] | None:
+        self.unknown_fields(modifier, "type", "distinct_on_targets")
+        targets = modifier["distinct_on_targets"]
+        name = "DISTINCT ON" if targets else "SELECT DISTINCT"
+        hint = "Use GROUP BY: it gives the same groups."
+        if self.awaits("distinct", name, {}, hint):
+            return None
+        return tuple(self.expression(item) for item in targets)
 
-    def _count(self, node: dict[str, Any] | None) -> int | None:
+    def _orders(self, items: list[dict[str, Any]]) -> tuple[tuple[syntax.Order, ...], bool]:
+        first = items[0]["expression"] if len(items) == 1 else {}
+        # ORDER BY ALL is a COLUMNS(*) without an expression to the engine.
+        if first.get("class") == "STAR" and first["columns"] and not first.get("expr"):
+            if self.awaits("order_all", "ORDER BY ALL", first, "Name the columns."):
+                return (), False
+            star = syntax.Star(place=self.place(first))
+            return (self.order(items[0], star),), True
+        return tuple(self.order(item) for item in items), False
+
+    def _rows(self, node: dict[str, Any] | None) -> int | None:
         if node is None:
             return None
-        expression = self.expression(node)
-        if isinstance(expression, syntax.Constant) and expression.kind == "integer":
-            text = expression.text.replace("_", "")
-            if text.isdigit() and len(text) < 10:
-                return int(text)
-        self.opaque("LIMIT or OFFSET other than a plain number", node, "Give a number.")
-        return None
-
-    # --- FROM
-
-    def _source(self, node: dict[str, Any]) -> syntax.Source | None:
-        match node["type"]:
-            case "BASE_TABLE":
-                return self._table(node)
-            case "JOIN":
-                return self._join(node)
-            case "EMPTY":
-                return None
-            case "TABLE_FUNCTION":
-                self.opaque("a table function", node, "Name a table of the catalogue.")
-            case "SUBQUERY":
-                self.opaque(
-                    "a subquery in FROM", node, "Write the query over the table itself."
-                )
-            case _:
-                self.opaque("this kind of table", node, "Name a table of the catalogue.")
-        return None
-
-    def _table(self, node: dict[str, Any]) -> syntax.TableName | None:
-        self.unknown_fields(
-            node, "type", "alias", "query_location", "query_location_length", "schema_name",
-            "table_name", "column_name_alias", "catalog_name", "qualified_name", "sample",
-            "at_clause",
-        )  # fmt: skip
-        if node.get("sample") or node.get("at_clause"):
-            self.opaque("a sample or a past state of a table", node)
-        if node["column_name_alias"]:
-            self.opaque("a list of column aliases", node, "Rename columns in SELECT.")
-        path = node.get("qualified_name", {}).get("path", [])
-        name = str(node["table_name"])
-        if node["schema_name"] or node["catalog_name"] or path != [name]:
-            self.refuse(
-                "unknown_table",
-                "a table name with a schema or catalogue before it is not known here",
-                "Write the table's own name.",
-                self.place(node),
-            )
-            return None
-        return syntax.TableName(name, str(node["alias"] or name), self.place(node))
-
-    def _join(self, node: dict[str, Any]) -> syntax.Join | None:
-        self.unknown_fields(
-            node, "type", "alias", "query_location", "query_location_length", "left",
-            "right", "condition", "join_type", "ref_type", "using_columns", "delim_flipped",
-            "duplicate_eliminated_columns", "is_implicit", "nearest_count",
-            "nearest_order_type", "nearest_approx",
-        )  # fmt: skip
-        left, right = self._source(node["left"]), self._source(node["right"])
-        if node["ref_type"] == "CROSS":
-            self.refuse(
-                "join_without_key",
-                "two tables stand side by side without a join condition",
-                "Write JOIN ... ON a.key = b.key.",
-                self.place(node),
-            )
-            return None
-        if node["ref_type"] != "REGULAR" or node["join_type"] != "INNER":
-            self.opaque(
-                f"a {node['ref_type'].lower()} {node['join_type'].lower()} join".replace(
-                    "regular ", ""
-                ),
-                node,
-                "Use JOIN ... ON a.key = b.key.",
-            )
-            return None
-        if node["delim_flipped"] or node["duplicate_eliminated_columns"]:
-            self.opaque("this kind of join", node)
-        if left is None or right is None:
-            return None
-        return syntax.Join(
-            left,
-            right,
-            self.optional(node.get("condition")),
-            tuple(map(str, node["using_columns"])),
-            self.place(node),
-        )
+        rows = self.count(node)
+        if rows is None:
+            self.opaque("LIMIT or OFFSET other than a plain number", node, "Give a number.")
+        return rows

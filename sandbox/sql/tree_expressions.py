@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from policies.shape import Finding, Place
+from policies.shape import Place
 from sandbox.sql import syntax
-from sandbox.sql.places import Places
+from sandbox.sql.reading import NAMED, WHERE
 from sandbox.sql.syntax import Expression
-
-MAX_NODES = 20_000
-MAX_DEPTH = 60
+from sandbox.sql.tree_calls import CallTree
 
 _COMPARISONS = {
     "COMPARE_EQUAL": "=",
@@ -20,6 +18,8 @@ _COMPARISONS = {
     "COMPARE_LESSTHANOREQUALTO": "<=",
     "COMPARE_GREATERTHAN": ">",
     "COMPARE_GREATERTHANOREQUALTO": ">=",
+    "COMPARE_DISTINCT_FROM": "is distinct",
+    "COMPARE_NOT_DISTINCT_FROM": "is not distinct",
 }
 _LITERALS = {
     "INTEGER": "integer",
@@ -28,77 +28,21 @@ _LITERALS = {
     "BOOLEAN": "boolean",
     "NULL_LITERAL": "null",
 }
-_WHERE = ("class", "type", "alias", "query_location", "query_location_length")
-_NAMED = ("catalog", "schema", "qualified_name")
 
 
-class TooComplex(Exception):
-    """A tree has more nodes or levels than are read."""
+class ExpressionTree(CallTree):
+    """Reads expressions; `query` is read by the tree that knows statements."""
 
-
-class ExpressionTree:
-    """Reads expressions; `findings` collects what has no branch."""
-
-    def __init__(self, sql: str) -> None:
-        self._places = Places(sql)
-        self._nodes = 0
-        self._depth = 0
-        self.findings: list[Finding] = []
-
-    # --- findings and places
-
-    def refuse(
-        self, code: str, message: str, hint: str, place: Place | None = None
-    ) -> None:
-        """Leave a finding."""
-        self.findings.append(Finding(code, message, hint, place))
-
-    def opaque(self, what: str, node: dict[str, Any], hint: str = "") -> syntax.Opaque:
-        """Leave a finding for something without a branch; return its node."""
-        place = self.place(node)
-        self.refuse(
-            "syntax_unavailable", f"{what} is not part of what may be asked", hint, place
-        )
-        return syntax.Opaque(what, place)
-
-    def place(self, node: dict[str, Any]) -> Place | None:
-        """Return where a node stands, or None where the engine does not say."""
-        offset = node.get("query_location")
-        # Where the engine knows no place it gives a number past every text.
-        if not isinstance(offset, int) or not 0 <= offset <= self._places.size_bytes:
-            return None
-        return self._places.at(offset)
-
-    def unknown_fields(self, node: dict[str, Any], *known: str) -> bool:
-        """Leave a finding where a node has a field that is not `known`; say whether."""
-        strange = set(node) - set(known)
-        if strange:
-            self.refuse(
-                "syntax_unavailable",
-                f"the query uses `{sorted(strange)[0]}`, which the analyser does not know",
-                "Write it more plainly.",
-                self.place(node),
-            )
-        return bool(strange)
-
-    # --- expressions
-
-    def optional(self, node: dict[str, Any] | None) -> Expression | None:
-        """Read an expression that may be missing."""
-        return None if node is None else self.expression(node)
+    def query_of(
+        self, statement: dict[str, Any], where: dict[str, Any]
+    ) -> syntax.Query | None:
+        """Read a subquery's statement; None where it is not understood."""
+        raise NotImplementedError
 
     def expression(self, node: dict[str, Any]) -> Expression:
         """Read an expression; raises TooComplex past the limits."""
-        self._nodes += 1
-        if self._nodes > MAX_NODES:
-            raise TooComplex(f"has more than {MAX_NODES} parts")
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise TooComplex(f"is nested more than {MAX_DEPTH} deep")
-        try:
+        with self.level():
             return self._dispatch(node)
-        finally:
-            self._depth -= 1
 
     def _dispatch(self, node: dict[str, Any]) -> Expression:
         read = _READERS.get(node["class"])
@@ -108,20 +52,22 @@ class ExpressionTree:
         return self.opaque(what, node, hint)
 
     def _column(self, node: dict[str, Any], place: Place | None) -> Expression:
-        self.unknown_fields(node, *_WHERE, "column_names")
+        self.unknown_fields(node, *WHERE, "column_names")
         return syntax.Column(tuple(map(str, node["column_names"])), place)
 
     def _comparison(self, node: dict[str, Any], place: Place | None) -> Expression:
-        self.unknown_fields(node, *_WHERE, "left", "right")
+        self.unknown_fields(node, *WHERE, "left", "right")
         operator = _COMPARISONS.get(node["type"])
         if operator is None:
             return self.opaque("this comparison", node, "Use =, <, >=, IN or IS NULL.")
+        if "distinct" in operator:
+            self.awaits("distinct_from", "IS DISTINCT FROM, or IS TRUE", node)
         return syntax.Comparison(
             operator, self.expression(node["left"]), self.expression(node["right"]), place
         )
 
     def _conjunction(self, node: dict[str, Any], _place: Place | None) -> Expression:
-        self.unknown_fields(node, *_WHERE, "children")
+        self.unknown_fields(node, *WHERE, "children")
         operator = {"CONJUNCTION_AND": "AND", "CONJUNCTION_OR": "OR"}.get(node["type"])
         if operator is None:
             return self.opaque("this connective", node)
@@ -130,7 +76,7 @@ class ExpressionTree:
         )
 
     def _case(self, node: dict[str, Any], place: Place | None) -> Expression:
-        self.unknown_fields(node, *_WHERE, "case_checks", "else_expr")
+        self.unknown_fields(node, *WHERE, "case_checks", "else_expr")
         return syntax.Case(
             tuple(
                 (self.expression(check["when_expr"]), self.expression(check["then_expr"]))
@@ -141,37 +87,14 @@ class ExpressionTree:
         )
 
     def _constant(self, node: dict[str, Any], place: Place | None) -> Expression:
-        self.unknown_fields(node, *_WHERE, "literal")
+        self.unknown_fields(node, *WHERE, "literal")
         kind = _LITERALS.get(node["literal"]["kind"])
         if kind is None:
             return self.opaque("this kind of constant", node, "Use numbers, text or dates.")
         return syntax.Constant(kind, str(node["literal"]["text"]), place)
 
-    def _call(self, node: dict[str, Any], place: Place | None) -> Expression:
-        self.unknown_fields(
-            node, *_WHERE, *_NAMED, "function_name", "order_bys", "distinct", "is_operator",
-            "export_state", "arguments", "filter",
-        )  # fmt: skip
-        name = str(node["function_name"])
-        path = node.get("qualified_name", {}).get("path", [])
-        if node["schema"] or node["catalog"] or path != [name]:
-            return self.opaque(
-                "a function with a schema before it", node, "Drop the schema."
-            )
-        if node["order_bys"].get("orders"):
-            return self.opaque("ORDER BY inside an aggregate", node, "Drop it.")
-        if node["export_state"] or any(item["name"] for item in node["arguments"]):
-            return self.opaque("this form of a function call", node)
-        return syntax.Call(
-            name.lower(),
-            tuple(self.expression(item["expression"]) for item in node["arguments"]),
-            bool(node["distinct"]),
-            self.optional(node.get("filter")),
-            place,
-        )
-
     def _between(self, node: dict[str, Any], place: Place | None) -> Expression:
-        self.unknown_fields(node, *_WHERE, "input", "lower", "upper")
+        self.unknown_fields(node, *WHERE, "input", "lower", "upper")
         item = self.expression(node["input"])
         return syntax.Logical(
             "AND",
@@ -182,7 +105,7 @@ class ExpressionTree:
         )
 
     def _operator(self, node: dict[str, Any], place: Place | None) -> Expression:
-        self.unknown_fields(node, *_WHERE, "children")
+        self.unknown_fields(node, *WHERE, "children")
         children = tuple(self.expression(child) for child in node["children"])
         match node["type"]:
             case "OPERATOR_NOT":
@@ -198,40 +121,119 @@ class ExpressionTree:
             case "OPERATOR_COALESCE":
                 return syntax.Call("coalesce", children, place=place)
             case "GROUPING_FUNCTION":
-                return self.opaque("GROUPING()", node)
-            case _:
-                return self.opaque("this operator", node)
+                if self.awaits("grouping_sets", "GROUPING()", node):
+                    return syntax.Opaque("GROUPING()", place)
+                return syntax.Call("grouping", children, place=place)
+            case kind:
+                return self.opaque(_OPERATORS.get(kind, "this operator"), node)
 
     def _cast(self, node: dict[str, Any], place: Place | None) -> Expression:
-        self.unknown_fields(node, *_WHERE, "child", "try_cast", "type_expr")
-        kind = node["type_expr"]
-        if kind.get("children") or kind.get("schema") or kind.get("catalog"):
+        self.unknown_fields(node, *WHERE, "child", "try_cast", "type_expr")
+        kind = self._type(node)
+        if kind is None:
             return self.opaque(
                 "a cast to a type with parameters", node, "Use a plain type."
             )
         return syntax.Cast(
             self.expression(node["child"]),
-            str(kind["type_name"]).upper(),
+            kind,
             bool(node["try_cast"]),
             place,
         )
 
-    def _star(self, _node: dict[str, Any], place: Place | None) -> Expression:
-        self.refuse(
-            "row_level_output",
-            "`*` would let rows leave as they are",
-            "Name dimensions and aggregates: SELECT d, count(*) FROM ... GROUP BY d; "
-            "labelled rows leave only as a licensed subset.",
+    def _type(self, cast: dict[str, Any]) -> str | None:
+        kind = cast["type_expr"]
+        self.unknown_fields(kind, *WHERE, *NAMED, "type_name", "children")
+        name = str(kind["type_name"]).upper()
+        if kind.get("schema") or kind.get("catalog"):
+            return None
+        children = kind.get("children") or []
+        if not children:
+            return name
+        sizes = [
+            str(item["literal"]["text"])
+            for item in children
+            if item["class"] == "CONSTANT" and item["literal"]["kind"] == "INTEGER"
+        ]
+        small = all(size.isascii() and size.isdigit() and len(size) < 3 for size in sizes)
+        if name != "DECIMAL" or not small or not len(sizes) == len(children) == 2:
+            return None
+        if self.awaits("decimal", "a cast to a type with parameters", cast):
+            return name
+        return f"DECIMAL({int(sizes[0])},{int(sizes[1])})"
+
+    def _subquery(self, node: dict[str, Any], place: Place | None) -> Expression:
+        self.unknown_fields(
+            node, *WHERE, "subquery_type", "subquery", "comparison_type", "child"
+        )
+        kind = {"SCALAR": "scalar", "EXISTS": "exists", "ANY": "in"}.get(
+            node["subquery_type"]
+        )
+        item = self.optional(node.get("child"))
+        if kind is None or (kind == "in") is not (item is not None):
+            return self.opaque("this kind of subquery", node)
+        if kind == "in" and node["comparison_type"] != "COMPARE_EQUAL":
+            return self.opaque(
+                "a comparison other than = with ANY or ALL", node, "Use min() or max()."
+            )
+        hint = "Submit it as a query of its own."
+        if self.awaits("subquery", "a subquery", node, hint):
+            return syntax.Opaque("a subquery", place)
+        query = self.query_of(node["subquery"], node)
+        if query is None:
+            return syntax.Opaque("a subquery", place)
+        return syntax.Subquery(kind, query, item, place)
+
+    def _star(self, node: dict[str, Any], _place: Place | None) -> Expression:
+        return self.opaque(
+            "COLUMNS()" if node.get("columns") else "`*` inside an expression",
+            node,
+            "Name the columns.",
+        )
+
+    def star(self, node: dict[str, Any]) -> Expression:
+        """Read a star that is an item of the SELECT list by itself."""
+        with self.level():
+            return self._whole_star(node, self.place(node))
+
+    def _whole_star(self, node: dict[str, Any], place: Place | None) -> Expression:
+        self.unknown_fields(
+            node, *WHERE, "relation_name", "exclude_list", "replace_list", "columns",
+            "expr", "qualified_exclude_list", "rename_list",
+        )  # fmt: skip
+        if node["columns"] or node.get("expr"):
+            return self.opaque("COLUMNS()", node, "Name the columns.")
+        if node["rename_list"]:
+            return self.opaque("RENAME in `*`", node, "Name the columns.")
+        if node["qualified_exclude_list"]:
+            return self.opaque("EXCLUDE of a qualified name", node, "Drop the qualifier.")
+        if self.is_awaited("star_in_rows"):
+            self.refuse(
+                "row_level_output",
+                "`*` would let rows leave as they are",
+                "Name dimensions and aggregates: SELECT d, count(*) FROM ... GROUP BY d; "
+                "labelled rows leave only as a licensed subset.",
+                place,
+            )
+            return syntax.Opaque("*", place)
+        return syntax.Star(
+            str(node["relation_name"]),
+            tuple(map(str, node["exclude_list"])),
+            tuple(
+                (str(item["key"]), self.expression(item["value"]))
+                for item in node["replace_list"]
+            ),
             place,
         )
-        return syntax.Opaque("*", place)
 
 
 _Reader = Callable[[ExpressionTree, dict[str, Any], Place | None], Expression]
 _READERS: dict[str, _Reader] = {
     "COLUMN_REF": ExpressionTree._column,
     "CONSTANT": ExpressionTree._constant,
-    "FUNCTION": ExpressionTree._call,
+    "FUNCTION": ExpressionTree.call,
+    "WINDOW": ExpressionTree.window,
+    "SUBQUERY": ExpressionTree._subquery,
     "COMPARISON": ExpressionTree._comparison,
     "CONJUNCTION": ExpressionTree._conjunction,
     "BETWEEN": ExpressionTree._between,
@@ -241,9 +243,17 @@ _READERS: dict[str, _Reader] = {
     "STAR": ExpressionTree._star,
 }
 _REFUSED = {
-    "WINDOW": ("a window function", "Use GROUP BY and ORDER BY."),
-    "SUBQUERY": ("a subquery", "Submit it as a query of its own."),
     "LAMBDA": ("a lambda", ""),
     "PARAMETER": ("a parameter", "Write the constant out."),
+    "POSITIONAL_REFERENCE": ("a column by its position", "Name the column."),
+    "DEFAULT": ("DEFAULT", ""),
     "COLLATE": ("a collation", "Compare without COLLATE."),
+}
+_OPERATORS = {
+    "ARRAY_EXTRACT": "an element of a list",
+    "ARRAY_SLICE": "a slice of a list",
+    "ARRAY_CONSTRUCTOR": "a list",
+    "STRUCT_EXTRACT": "a field of a struct",
+    "OPERATOR_TRY": "TRY()",
+    "OPERATOR_UNPACK": "`*` before a list",
 }

@@ -10,7 +10,17 @@ from __future__ import annotations
 from policies.document import Policy, Role
 from sandbox.plan.block import Block
 from sandbox.plan.render import predicate_sql
-from sandbox.plan.terms import All, Always, AnyOf, Compare, Predicate, Ref, Within, refs_of
+from sandbox.plan.terms import (
+    All,
+    Always,
+    AnyOf,
+    Compare,
+    Predicate,
+    Ref,
+    Within,
+    members_in,
+    refs_of,
+)
 
 MAX_ALTERNATIVES = 60
 
@@ -19,10 +29,14 @@ def tracks_outside(block: Block, policy: Policy) -> bool:
     """Whether units outside the filter are counted.
 
     They are where a dimension is filtered: its margins are asked and published everywhere,
-    so a filter that leaves out three units tells about these three.
+    so a filter that leaves out three units tells about these three. Over views they always
+    are, whatever is filtered: their rows cannot be compared with those of other answers.
+    So they are outside a semi-join: who is in the other table may be asked of that one.
     """
     if isinstance(block.where, Always):
         return False
+    if block.views or members_in(block.where):
+        return True
     return any(is_dimension(ref, policy) for ref in refs_of(block.where))
 
 

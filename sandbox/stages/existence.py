@@ -31,6 +31,9 @@ from sandbox.plan.terms import (
     Within,
     refs_of,
 )
+from sandbox.plan.view_columns import extended
+from sandbox.plan.view_sql import materialise
+from sandbox.stages.unfiltered import Unfiltered
 
 Keys = tuple[object, ...]
 MAX_KEYS = 200_000
@@ -43,8 +46,11 @@ def may_lack(
     connection: duckdb.DuckDBPyConnection,
 ) -> bool:
     """Whether some key that could be there is not among `shown`, empty or small."""
-    filtered = block.where != Always(value=True)
+    twin = Unfiltered(block)
+    filtered = block.where != Always(value=True) or twin.differs
     if filtered and not shown:
+        return True
+    if twin.differs and not _covers(twin, block, shown, policy, connection):
         return True
     for index, term in enumerate(block.keys):
         named = _named(term)
@@ -55,6 +61,25 @@ def may_lack(
         if _asked_for(conjunct, block, shown):
             return True
     return bool(other) and not _keys_without(block, own, policy, connection) <= set(shown)
+
+
+def _covers(
+    twin: Unfiltered,
+    block: Block,
+    shown: Collection[Keys],
+    policy: Policy,
+    connection: duckdb.DuckDBPyConnection,
+) -> bool:
+    """Whether each group that the filters inside views could leave out is shown.
+
+    What a key that is computed within a unit would be without the filter is not known.
+    """
+    if len(twin.shown) < len(block.keys):
+        return False
+    materialise(twin.views, connection, policy)
+    known = extended(policy, twin.views)
+    own, _ = _conjuncts(twin.block)
+    return _keys_without(twin.block, own, known, connection) <= set(shown)
 
 
 def _named(term: Term) -> set[object] | None:
@@ -115,7 +140,7 @@ def _keys_without(
     connection: duckdb.DuckDBPyConnection,
 ) -> set[Keys]:
     where: Predicate = All(tuple(own)) if own else Always(value=True)
-    source = Source(block.tables, block.joins, where)
+    source = Source(block.tables, block.joins, where, block.optional)
     named = [term_sql(unit.ref) for unit in block.units if unit.ref is not None]
     known = f" AND ({' OR '.join(f'{n} IS NOT NULL' for n in named)})" if named else ""
     keys = ", ".join(term_sql(term) for term in block.keys)

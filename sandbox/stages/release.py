@@ -23,10 +23,13 @@ from sandbox.plan.block import Block
 from sandbox.plan.plan import Plan
 from sandbox.plan.results import Cells, Selected
 from sandbox.plan.terms import Bin, DatePart, DateText, Kind, Ref, Trunc, refs_of
+from sandbox.plan.view_columns import extended
+from sandbox.plan.view_sql import materialise
 from sandbox.protocol import Limits, Scalar
 from sandbox.stages.cell_reading import read_cells
 from sandbox.stages.contrasts import is_dimension, tracks_outside
 from sandbox.stages.existence import may_lack
+from sandbox.stages.left_out import judge_left_out
 from sandbox.stages.reentry import filled, needed_before, public_in
 from sandbox.stages.stage_one import distinct_sql, stage_one_sql, statement, top_needed
 from sandbox.stages.stage_two import Row, StageTwo
@@ -156,6 +159,8 @@ def control(
     history: Sequence[str],
 ) -> Controlled:
     """Return the controlled cells of a block."""
+    policy = extended(policy, block.views)
+    materialise(block.views, connection, policy)
     cells, key_types, sql = _stage_one(block, policy, rule, connection)
     judge_unanimity(
         cells,
@@ -163,6 +168,7 @@ def control(
         made_up=_made_up_positions(block),
         min_units=rule.min_units,
     )
+    judge_left_out(block, policy, rule.min_units, cells, connection)
     past.compare(block, policy, rule, cells, history, connection)
     shown, held_back = _split(_visible_groups(block, cells))
     distinct = _distinct(block, policy, cells, connection)

@@ -120,10 +120,13 @@ def base_sql(block: Block, policy: Policy, unit: Unit) -> str:
 
 
 def from_sql(block: Block) -> str:
-    """Return FROM with its joins; each table after the first joins those before it."""
-    done = [block.tables[0]]
-    text = quoted(block.tables[0])
-    pending = list(block.tables[1:])
+    """Return FROM with its joins; each table after the first joins those before it.
+
+    Optional ones come last: a row stays where it has no partner there.
+    """
+    first, *pending = sorted(block.tables, key=lambda name: name in block.optional)
+    done = [first]
+    text = quoted(first)
     while pending:
         for name in pending:
             conditions = [
@@ -133,7 +136,8 @@ def from_sql(block: Block) -> str:
                 or (b.table == name and a.table in done)
             ]
             if conditions:
-                text += f" JOIN {quoted(name)} ON {' AND '.join(conditions)}"
+                word = "LEFT JOIN" if name in block.optional else "JOIN"
+                text += f" {word} {quoted(name)} ON {' AND '.join(conditions)}"
                 done.append(name)
                 pending.remove(name)
                 break

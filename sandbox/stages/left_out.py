@@ -1,0 +1,225 @@
+"""What the filters inside views leave out: none, or at least min_units units (DESIGN 5).
+
+`sum(total) FROM (SELECT pid, sum(cost) AS total FROM visits WHERE dept <> 'ICU' GROUP BY
+pid)` beside the same without the filter tells the costs of three people in the ICU. A
+filter in a view is never compared row by row with other answers, so every one is watched
+here, by whatever column it filters:
+
+- in each cell, the units that have rows which a filter left out, or which only one of its
+  alternatives let in;
+- in each group, the units that are left out wholly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from policies.document import Policy
+from sandbox.disclosure.cell import Cell, Ground
+from sandbox.plan.block import Block, Unit
+from sandbox.plan.rebuilding import members_within, rebuilt, refs_in, renamed
+from sandbox.plan.render import predicate_sql, term_sql
+from sandbox.plan.terms import Kind, Member, Predicate, Ref
+from sandbox.plan.view_columns import is_filtered_sensitively
+from sandbox.plan.view_sql import materialise, source_sql, without_partner_sql
+from sandbox.plan.views import ALL, PerUnit, UnitWindow, View, by_name, closure
+from sandbox.quoting import quoted
+from sandbox.stages.contrasts import alternatives
+from sandbox.stages.stage_one import base_sql, from_sql
+from sandbox.stages.unfiltered import Unfiltered, views_in_from
+
+
+def judge_left_out(
+    block: Block,
+    policy: Policy,
+    min_units: int,
+    cells: Sequence[Cell],
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    """Withhold the cells of which the views' filters leave out some, but too few.
+
+    The views of the block must be materialised, and `policy` must know them.
+    """
+    if not block.views:
+        return
+    found = _LeftOut(block, policy, min_units, cells, connection)
+    for unit in block.units:
+        if unit.ref is not None:
+            found.judge_marked(unit)
+            found.judge_wholly(unit.ref)
+
+
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """A filter over the rows of a FROM that satisfy what was `given`."""
+
+    condition: Predicate
+    source: str
+    given: Predicate = ALL
+
+
+class _LeftOut:
+    def __init__(
+        self,
+        block: Block,
+        policy: Policy,
+        min_units: int,
+        cells: Sequence[Cell],
+        connection: duckdb.DuckDBPyConnection,
+    ) -> None:
+        self._block, self._policy, self._min_units = block, policy, min_units
+        self._cells, self._connection = cells, connection
+        self._views = by_name(block.views)
+        self._read = views_in_from(block)
+        outside = dataclasses.replace(block, views=())
+        self._used = {*refs_in(outside), *refs_in(self._read)}
+        self._members = dict.fromkeys(members_within((outside, self._read)))
+
+    def _is_few(self, units: int) -> bool:
+        return 0 < units < self._min_units
+
+    # --- units with some rows left out
+
+    def judge_marked(self, unit: Unit) -> None:
+        """Withhold cells in which too few units have rows that a filter left out."""
+        marks = [*self._marks(unit.domain)]
+        marks += [m for item in self._members for m in self._member_marks(item, unit)]
+        if not marks:
+            return
+        keys = [f"k{i}" for i in range(len(self._block.keys))]
+        keys += [f"h{i}" for i in range(len(self._block.hidden))]
+        columns = [f"u IN ({mark}) AS q{i}" for i, mark in enumerate(marks)]
+        counts = [
+            f"count(DISTINCT u) FILTER ({side} AND q{i})"
+            for i in range(len(marks))
+            for side in ("i", "NOT i")
+        ]
+        grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
+        rows = self._connection.execute(
+            f"SELECT {', '.join([*keys, *counts])} FROM (SELECT *, {', '.join(columns)} "
+            f"FROM ({base_sql(self._block, self._policy, unit)}) AS b "
+            f"WHERE u IS NOT NULL) AS m{grouped}"
+        ).fetchall()
+        few = {row[: len(keys)] for row in rows if any(map(self._is_few, row[len(keys) :]))}
+        for cell in self._cells:
+            if (*cell.keys, *cell.codes) in few:
+                cell.withhold(Ground.COMPLEMENT)
+
+    def _marks(self, domain: str) -> Iterator[str]:
+        for view in self._read:
+            units = self._unit_refs(view, domain)
+            for item in self._filters(view):
+                whole, given = predicate_sql(item.condition), predicate_sql(item.given)
+                conditions = [f"({whole}) IS NOT TRUE"]
+                conditions += [
+                    f"({whole}) IS TRUE AND ({predicate_sql(weaker)}) IS NOT TRUE"
+                    for weaker in alternatives(item.condition)
+                ]
+                for condition in conditions:
+                    yield _units_where(units, item.source, f"({given}) AND {condition}")
+            for number, join in enumerate(view.joins):
+                table = self._policy.table(join.table)
+                if join.way == "inner" and table is not None and table.public:
+                    # A public table that lacks a key leaves rows out, as a filter does.
+                    seen = view.tables[: number + 1]
+                    yield _units_where(
+                        [unit for unit in units if unit.table in seen],
+                        without_partner_sql(view, self._policy, number),
+                        "TRUE",
+                    )
+
+    def _filters(self, view: View) -> Iterator[_Filter]:
+        source = source_sql(view, self._policy)
+        if view.where != ALL:
+            yield _Filter(view.where, source)
+        pairs = source_sql(view, self._policy, inner_only=True)
+        for join in view.joins:
+            if join.condition != ALL:
+                yield _Filter(join.condition, pairs)
+        used = {ref.column for ref in self._used if ref.table == view.name}
+        for column in view.columns:
+            value = column.value
+            if not isinstance(value, (PerUnit, UnitWindow)) or column.name not in used:
+                continue
+            if value.condition != ALL:
+                yield _Filter(value.condition, source, view.where)
+
+    def _unit_refs(self, view: View, domain: str) -> list[Ref]:
+        tables = [self._policy.table(name) for name in view.tables]
+        return [
+            Ref(table.name, unit.column, Kind.OTHER)
+            for table in tables
+            if table is not None
+            for unit in table.units
+            if unit.domain == domain
+        ]
+
+    def _member_marks(self, member: Member, unit: Unit) -> Iterator[str]:
+        """Yield the units that only one alternative inside a semi-join lets in."""
+        view, column = self._views[member.view], quoted(member.column)
+        if (unit.domain, member.column) not in view.units:
+            return
+        for inner in closure([view.name], self._views):
+            for weaker in alternatives(inner.where):
+                made, names = rebuilt(view.name, self._views, _with_where(inner, weaker))
+                materialise(made, self._connection, self._policy)
+                yield (
+                    f"SELECT {column} FROM {quoted(view.name)} EXCEPT "
+                    f"SELECT {column} FROM {quoted(names[view.name])}"
+                )
+
+    # --- units left out wholly
+
+    def judge_wholly(self, ref: Ref) -> None:
+        """Withhold groups from which too few units are missing because of filters."""
+        twin = Unfiltered(self._block)
+        if not twin.differs:
+            return
+        materialise(twin.views, self._connection, self._policy)
+        known = [f"k{i}" for i in range(len(twin.shown))]
+        left = (
+            f"{_keys_sql(twin.block, renamed(ref, twin.names))} EXCEPT "
+            f"{_keys_sql(twin.filtered, ref)}"
+        )
+        rows = self._connection.execute(
+            f"SELECT {', '.join([*known, 'count(u)'])} FROM ({left}) AS l"
+            + (f" GROUP BY {', '.join(known)}" if known else "")
+        ).fetchall()
+        missing = {row[:-1]: row[-1] for row in rows}
+        sensitive = any(is_filtered_sensitively(v, self._policy) for v in self._read)
+        for cell in self._cells:
+            units = missing.get(tuple(cell.keys[i] for i in twin.shown), 0)
+            if self._is_few(units):
+                cell.withhold(Ground.COMPLEMENT)
+            if sensitive and units == 0:
+                # Everyone in the group satisfies the filter on a sensitive column.
+                cell.withhold(Ground.UNANIMITY)
+
+
+def _with_where(changed: View, where: Predicate) -> Callable[[View], View]:
+    def change(view: View) -> View:
+        return dataclasses.replace(view, where=where) if view == changed else view
+
+    return change
+
+
+def _units_where(units: Sequence[Ref], source: str, condition: str) -> str:
+    parts = [
+        f"SELECT {term_sql(unit)} AS u FROM {source} WHERE {condition} "
+        f"AND {term_sql(unit)} IS NOT NULL"
+        for unit in units
+    ]
+    return " UNION ".join(parts) or "SELECT NULL"
+
+
+def _keys_sql(block: Block, ref: Ref) -> str:
+    keys = [f"{term_sql(term)} AS k{i}" for i, term in enumerate(block.keys)]
+    return (
+        f"SELECT DISTINCT {', '.join([*keys, f'{term_sql(ref)} AS u'])} "
+        f"FROM {from_sql(block)} WHERE ({predicate_sql(block.where)}) "
+        f"AND {term_sql(ref)} IS NOT NULL"
+    )
