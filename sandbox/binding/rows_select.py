@@ -60,6 +60,13 @@ class RowsSelect:
         self.predicates = PredicateBinder(self.terms)
         self.terms.results = ResultsBeside(context, self.terms, queries, environment)
 
+    def trial_terms(self) -> TermBinder:
+        """Return a binder to try readings with, of which nobody sees the findings."""
+        terms = TermBinder(self.facts.scratch(), self.scope, self.aliases)
+        PredicateBinder(terms)
+        terms.results = self.terms.results
+        return terms
+
     def bind(self) -> Item | None:
         """Return rows or a result; None with the facts that say why."""
         if not self.scope.bound:

@@ -13,6 +13,7 @@ from sandbox.binding.items import ResultItem, RowsItem
 from sandbox.binding.outputs import output_names
 from sandbox.binding.query import QueryBinder
 from sandbox.binding.scope import as_ref
+from sandbox.binding.view_uses import judge_views
 from sandbox.plan.plan import Plan
 from sandbox.plan.results import blocks_in
 from sandbox.sql import syntax
@@ -57,6 +58,7 @@ def bind(
         facts.refuse(
             "query_too_complex", "the query is nested too deeply", "Ask for less at once."
         )
+    judge_views(facts)
     if facts.findings:
         plan = None
     shape = QueryShape(

@@ -174,6 +174,10 @@ class _Rendering:
                 return term_sql(value)
 
     def _per_unit(self, item: PerUnit) -> str:
+        text = self._aggregate(item)
+        return f"coalesce({text}, 0)" if item.or_zero else text
+
+    def _aggregate(self, item: PerUnit) -> str:
         keep = (
             ""
             if item.condition == ALL
