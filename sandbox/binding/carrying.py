@@ -16,7 +16,6 @@ from policies.shape import Usage
 from sandbox.binding.constants import constant_of
 from sandbox.binding.facts import place_of
 from sandbox.binding.functions import is_aggregate
-from sandbox.binding.gaps import read_gap
 from sandbox.binding.items import Bound
 from sandbox.binding.scope import Scope
 from sandbox.binding.unit_joins import chained, check_no_result
@@ -114,7 +113,7 @@ class Carrier:
                 return zero
         elif isinstance(node, syntax.Window):
             return self._window(node)
-        gap = None if self._keys is not None else read_gap(node, self._terms.ref)
+        gap = None if self._keys is not None else self._terms.gap(node)
         if gap is not None:
             return self._named(gap)
         if isinstance(node, syntax.Column):
@@ -235,7 +234,7 @@ class Carrier:
         return PerUnit("count_distinct" if call.distinct else function, argument, condition)
 
     def _argument(self, node: syntax.Expression, call: syntax.Call) -> Term | None:
-        gap = read_gap(node, self._terms.ref)
+        gap = self._terms.gap(node)
         if gap is not None:
             return gap
         term = self._terms.term(node, Usage.PER_UNIT)
@@ -306,7 +305,7 @@ class Carrier:
                 self._give_up(node, "an offset that is no small number, or a default")
                 return None
             return constant
-        gap = read_gap(node, self._terms.ref)
+        gap = self._terms.gap(node)
         return gap if gap is not None else self._terms.term(node, Usage.PER_UNIT)
 
     def _holds_units(self, partition: Sequence[Term]) -> bool:

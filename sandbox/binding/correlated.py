@@ -1,10 +1,10 @@
 """Correlated subqueries written as joins and semi-joins: syntax to syntax.
 
 `EXISTS (SELECT 1 FROM visits v WHERE v.pid = p.id AND ...)` is `p.id IN (SELECT v.pid FROM
-visits v WHERE ...)`, and `(SELECT count(*) FROM visits v WHERE v.pid = p.id)` is a column of
-a table with one row for each p.id that is joined on it. What these become is bound, and judged, as if the query
-had been written so. A subquery that cannot be read this way is left as it stands, and the
-names in it that belong to the query around it are then unknown.
+visits v WHERE ...)`, and `(SELECT count(*) FROM visits v WHERE v.pid = p.id)` is a column
+of a table with one row for each p.id that is joined on it. What these become is bound, and
+judged, as if the query had been written so. A subquery that cannot be read this way is left
+as it stands, and the names in it that belong to the query around it are then unknown.
 """
 
 from __future__ import annotations

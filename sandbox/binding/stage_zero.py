@@ -7,12 +7,15 @@ where it is used, as for any derived table.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from policies.document import Role
 from policies.shape import Usage
 from sandbox.binding.carrying import Carrier, values_of_keys
 from sandbox.binding.facts import Facts, place_of
+from sandbox.binding.functions import is_aggregate
 from sandbox.binding.grouping import group_expressions
 from sandbox.binding.items import Bound, Projected, RowsItem
 from sandbox.binding.outputs import output_name
@@ -97,6 +100,63 @@ def windowed(
         )
         return None
     return _over(select, Carrier(select, units, keys=None), where, None)
+
+
+def has_gaps(select: RowsSelect) -> bool:
+    """Whether an aggregate takes differences of dates, which are a view's columns."""
+    nodes = (select.outputs, select.select.having, select.select.orders)
+    return any(
+        select.terms.gap(argument) is not None
+        for call in _calls_in(nodes)
+        if is_aggregate(call.name)
+        for argument in call.arguments
+    )
+
+
+def _calls_in(node: object) -> Iterator[syntax.Call]:
+    if isinstance(node, (syntax.Select, syntax.SetOperation)):
+        return
+    if isinstance(node, syntax.Call):
+        yield node
+    if isinstance(node, tuple):
+        for item in node:
+            yield from _calls_in(item)
+    for name in getattr(node, "__dataclass_fields__", ()):
+        yield from _calls_in(getattr(node, name))
+
+
+def with_gaps(
+    select: RowsSelect, where: Predicate, units: tuple[Unit, ...]
+) -> tuple[syntax.Select, Scope] | None:
+    """Return the aggregation over a view that has the differences of dates as columns."""
+    if not units or any(unit.ref is None for unit in units):
+        select.facts.refuse(
+            "gap_unavailable",
+            "dates are subtracted in rows that are each their own unit",
+            "Ask the provider to declare the difference as a measure.",
+        )
+        return None
+    carrier = Carrier(select, units, keys=None)
+    node = select.select
+    before = len(select.facts.findings)
+    rewritten = dataclasses.replace(
+        node,
+        outputs=tuple(
+            syntax.Output(carrier.rewritten(item.expression), output_name(item, index))
+            for index, item in enumerate(select.outputs)
+        ),
+        source=None,
+        where=None,
+        groups=tuple(carrier.rewritten(item) for item in node.groups),
+        having=None if node.having is None else carrier.rewritten(node.having),
+        qualify=None if node.qualify is None else carrier.rewritten(node.qualify),
+        orders=tuple(
+            dataclasses.replace(item, expression=carrier.rewritten(item.expression))
+            for item in node.orders
+        ),
+    )
+    scope = None if len(select.facts.findings) > before else carrier.view(where, None)
+    return None if scope is None else (rewritten, scope)
 
 
 def _chooses_rows(select: RowsSelect) -> bool:

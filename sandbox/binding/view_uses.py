@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterator
 
 from policies.columns import refuse_use
-from policies.document import Table
+from policies.document import Role, Table
 from policies.reasons import Reason
-from policies.shape import ColumnUse, Finding, JoinUse
+from policies.shape import ColumnUse, Finding, JoinUse, Usage
 from sandbox.binding.facts import Facts
 from sandbox.plan.terms import Ref
 
@@ -45,6 +45,9 @@ def _refused(facts: Facts, use: ColumnUse) -> Reason | None:
     assert table is not None
     shown = _name(facts, use.table, use.column)
     column = table.column(use.column)
+    key = column is not None and column.has(Role.UNIT_KEY)
+    if key and use.usage in (Usage.NULL_TEST, Usage.PER_UNIT):
+        return None  # whether an outer join found anything
     renamed = dataclasses.replace(
         table,
         name=_SHOWN,
