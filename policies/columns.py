@@ -6,7 +6,9 @@ Everything that is not allowed here is refused, by a branch that names it.
 from __future__ import annotations
 
 from policies.document import Column, Role, Table
+from policies.phrases import plain
 from policies.reasons import Reason
+from policies.resolution import is_dimension, is_hidden, steps_of
 from policies.shape import ColumnUse, Usage
 
 _GROUPS = {
@@ -28,7 +30,7 @@ def refuse_use(table: Table, use: ColumnUse) -> Reason | None:
             table,
             use,
             "is hidden: nothing may refer to it",
-            "Leave it out; the dataset's page lists the columns you may use.",
+            _visible_hint(table),
         )
     if use.usage is Usage.ROW_OUTPUT:
         return _reason(
@@ -79,20 +81,39 @@ def _reason(code: str, table: Table, use: ColumnUse, what: str, hint: str) -> Re
     return Reason(code, f"`{table.name}.{use.column}` {what}", hint, use.place, path)
 
 
-def _is_dimension(column: Column) -> bool:
-    return column.has(Role.DIMENSION) or column.has(Role.LABEL)
-
-
 def _is_free_dimension(column: Column) -> bool:
-    return _is_dimension(column) and column.grid is None and column.grain is None
+    return steps_of(column).is_free
+
+
+def _visible_hint(table: Table) -> str:
+    names = [column.name for column in table.columns if not is_hidden(column)]
+    if not names:
+        return "Leave it out and count rows: count(*)."
+    more = ", …" if len(names) > 8 else ""
+    return f"Leave it out. You may use: {', '.join(names[:8])}{more}."
 
 
 def _aggregate_hint(table: Table, column: Column) -> str:
     if column.has(Role.MEASURE):
         return f"avg({column.name})"
-    if _is_free_dimension(column):
-        return f"SELECT {column.name}, count(*) FROM {table.name} GROUP BY {column.name}"
-    return "count(*)"
+    key = _group_key(column)
+    return "count(*)" if key is None else _counted(table, key)
+
+
+def _group_key(column: Column) -> str | None:
+    """The SQL by which a column may be grouped, or None: not at all."""
+    if column.has(Role.UNIT_KEY) or column.has(Role.ROW_KEY):
+        return None
+    steps = steps_of(column)
+    if steps.grid is not None:
+        return f"floor({column.name} / {plain(steps.grid)}) * {plain(steps.grid)}"
+    if steps.grain is not None:
+        return f"date_trunc('{steps.grain}', {column.name})"
+    return column.name if steps.is_free else None
+
+
+def _counted(table: Table, key: str) -> str:
+    return f"SELECT {key}, count(*) FROM {table.name} GROUP BY {key}"
 
 
 def _refuse_unit_key(table: Table, use: ColumnUse) -> Reason | None:
@@ -145,7 +166,8 @@ def _refuse_aggregate(table: Table, column: Column, use: ColumnUse) -> Reason | 
             table,
             use,
             "is a measure or has a grid: counting its values would list them",
-            f"Count units instead: count(*) or avg({column.name}).",
+            "Count rows instead: count(*)"
+            + (f", or take avg({column.name})." if column.has(Role.MEASURE) else "."),
         )
     if column.has(Role.MEASURE):
         return None
@@ -154,25 +176,22 @@ def _refuse_aggregate(table: Table, column: Column, use: ColumnUse) -> Reason | 
         table,
         use,
         f"is no measure, so there is no {use.aggregate} of it",
-        f"Group by it: SELECT {column.name}, count(*) ... GROUP BY {column.name}.",
+        f"Group by it: {_counted(table, _group_key(column) or column.name)}.",
     )
 
 
 def _bin_hint(column: Column) -> str:
     if column.grid is not None:
-        return (
-            f"Use bins: floor({column.name} / {column.grid}) * {column.grid}, or a "
-            f"multiple of {column.grid}."
-        )
+        return f"Use bins: {_group_key(column)}, or a multiple of {plain(column.grid)}."
     if column.grain is not None:
-        return f"Cut it: date_trunc('{column.grain}', {column.name}), or coarser."
+        return f"Cut it: {_group_key(column)}, or coarser."
     return f"Aggregate it, for example avg({column.name})."
 
 
 def _refuse_group(table: Table, column: Column, use: ColumnUse) -> Reason | None:
     free = _is_free_dimension(column)
     if use.usage is Usage.GROUP_TRUNC:
-        if _is_dimension(column) and use.on_grid:
+        if is_dimension(column) and use.on_grid:
             return None
         return _reason(
             "below_grain",
@@ -219,15 +238,19 @@ def _refuse_comparison(table: Table, column: Column, use: ColumnUse) -> Reason |
         )
     if use.on_grid:
         return None
-    limit = f"grid {column.grid}" if column.grid is not None else f"grain {column.grain}"
+    limit = (
+        f"grid {plain(column.grid)}" if column.grid is not None else f"grain {column.grain}"
+    )
     return _reason(
         "constant_off_grid",
         table,
         use,
         f"may be compared only with constants on its {limit}",
         (
-            f"Use `<` or `>=` with a multiple of {column.grid}."
+            f"Use `{column.name} < c` or `{column.name} >= c`, c a multiple of "
+            f"{plain(column.grid)}."
             if column.grid is not None
-            else f"Use `>=` and `<` with the first day of a {column.grain}."
+            else f"Use `{column.name} >= d` or `{column.name} < d`, d the first day of a "
+            f"{column.grain}."
         ),
     )

@@ -6,14 +6,17 @@ A use of a column that no branch below positively allows is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from policies.columns import refuse_use
 from policies.document import AggregateRule, Mode, Policy, Role, Table
-from policies.reasons import Reason
-from policies.shape import Place, QueryShape
+from policies.reasons import Reason, line_of
+from policies.resolution import is_hidden, steps_of
+from policies.shape import ColumnUse, Place, QueryShape, Usage
+
+_NO_LINES: Mapping[str, int] = {}
 
 
 class Verdict(StrEnum):
@@ -40,15 +43,34 @@ class Decision:
     rule: AggregateRule | None = None
 
 
-def decide(policy: Policy, request: Request, shape: QueryShape) -> Decision:
-    """Say whether the query may run; every ground for refusal is listed, not the first."""
+def decide(
+    policy: Policy,
+    request: Request,
+    shape: QueryShape,
+    *,
+    lines: Mapping[str, int] = _NO_LINES,
+) -> Decision:
+    """Say whether the query may run; every ground for refusal is listed, not the first.
+
+    `lines` is what `composing.line_numbers` says of the policy's text: each reason then
+    names its line there.
+    """
+    found = _decide(policy, request, shape)
+    reasons = (
+        replace(reason, policy_line=line_of(reason.policy_path, lines))
+        for reason in found.reasons
+    )
+    return replace(found, reasons=tuple(reasons)) if lines else found
+
+
+def _decide(policy: Policy, request: Request, shape: QueryShape) -> Decision:
     rule = rule_for(policy, request.purpose)
     reasons = (
         *_findings(shape),
         *_rule_reasons(policy, request, rule),
         *_uses(policy, shape),
         *_joins(policy, shape),
-        *(() if rule is None else _aggregates(rule, shape)),
+        *(() if rule is None else _aggregates(policy, rule, shape)),
     )
     reasons = tuple(dict.fromkeys(reasons))
     if reasons or rule is None:
@@ -57,7 +79,7 @@ def decide(policy: Policy, request: Request, shape: QueryShape) -> Decision:
         # Nothing was found against it, yet no plan came: the analyser does not know it.
         return Decision(Verdict.REFUSE, (_no_plan(),), rule)
     if not rule.approval.is_automatic:
-        return Decision(Verdict.REVIEW, (_needs_review(rule),), rule)
+        return Decision(Verdict.REVIEW, (_needs_review(policy, rule),), rule)
     return Decision(Verdict.ALLOW, (), rule)
 
 
@@ -74,13 +96,18 @@ def _no_plan() -> Reason:
     )
 
 
-def _needs_review(rule: AggregateRule) -> Reason:
+def _path_of(policy: Policy, rule: AggregateRule, key: str) -> str:
+    return f"rules[{policy.rules.index(rule)}].{key}"
+
+
+def _needs_review(policy: Policy, rule: AggregateRule) -> Reason:
     count = rule.approval.reviewers
     people = "one reviewer" if count == 1 else f"{count} reviewers"
     return Reason(
         "needs_review",
         f"the policy asks {people} of the provider to look at this query before it runs",
         "Submit it with a note that says what it is for; you will see their decision.",
+        policy_path=_path_of(policy, rule, "approval"),
     )
 
 
@@ -113,7 +140,7 @@ def _rule_reasons(
             "mode_unavailable",
             "the policy promises differential privacy, which this node cannot run yet",
             "Ask the provider for a rule of mode safe.",
-            policy_path="rules",
+            policy_path=_path_of(policy, rule, "mode"),
         )
 
 
@@ -139,6 +166,7 @@ def _unknown_table(policy: Policy, name: str, place: Place | None) -> Reason:
         f"`{name[:60]}` is no table of this policy",
         f"The tables are: {', '.join(t.name for t in policy.tables)}.",
         place,
+        "tables",
     )
 
 
@@ -162,25 +190,47 @@ def _joins(policy: Policy, shape: QueryShape) -> Iterator[Reason]:
                 "does not take one yet",
                 "Ask with the provider's own tables.",
                 join.place,
+                f"tables.{left.name if left.requester else right.name}",
             )
         else:
-            yield from _public_join(left, join.left_column, join.place)
-            yield from _public_join(right, join.right_column, join.place)
+            yield from _public_join(left, join.left_column, join.place, shape)
+            yield from _public_join(right, join.right_column, join.place, shape)
     yield from _apart(policy, shape)
 
 
-def _public_join(table: Table, name: str, place: Place | None) -> Iterator[Reason]:
+def _public_join(
+    table: Table, name: str, place: Place | None, shape: QueryShape
+) -> Iterator[Reason]:
     # A public column that holds some keys would pick out the units that have them.
     column = table.column(name)
-    if not table.is_protected or column is None:
+    if not table.is_protected:
+        return
+    if column is None or is_hidden(column):
+        # Its use should stand in the shape too; a join without one is no way around.
+        use = ColumnUse(table.name, name, Usage.JOIN_KEY, place)
+        reason = refuse_use(table, use)
+        if reason is not None and (table.name, name) not in _joined(shape):
+            yield reason
         return
     if column.has(Role.UNIT_KEY) or column.has(Role.ROW_KEY):
         yield Reason(
             "join_on_key",
             f"`{table.name}.{name}` is a key and cannot be joined with a public table",
-            "Join public tables on a dimension.",
+            _dimension_hint(table),
             place,
+            f"tables.{table.name}.columns.{name}",
         )
+
+
+def _joined(shape: QueryShape) -> set[tuple[str, str]]:
+    return {(u.table, u.column) for u in shape.uses if u.usage is Usage.JOIN_KEY}
+
+
+def _dimension_hint(table: Table) -> str:
+    names = [column.name for column in table.columns if steps_of(column).is_free]
+    if not names:
+        return f"`{table.name}` has no plain dimension on which to join: ask of it alone."
+    return f"Join on a dimension of `{table.name}`: {', '.join(names[:8])}."
 
 
 def _apart(policy: Policy, shape: QueryShape) -> Iterator[Reason]:
@@ -220,6 +270,7 @@ def _not_on_units(left: Table, right: Table, place: Place | None, what: str) -> 
         + what,
         _unit_join_hint(left, right),
         place,
+        f"tables.{left.name}.units",
     )
 
 
@@ -241,12 +292,12 @@ def _unit_join_hint(left: Table, right: Table) -> str:
     return "These tables share no unit domain and cannot be joined."
 
 
-def _aggregates(rule: AggregateRule, shape: QueryShape) -> Iterator[Reason]:
+def _aggregates(policy: Policy, rule: AggregateRule, shape: QueryShape) -> Iterator[Reason]:
     for name in shape.aggregates:
         if name not in rule.aggregates:
             yield Reason(
                 "aggregate_not_allowed",
                 f"the policy admits no `{name}` for this purpose",
                 f"It admits: {', '.join(sorted(rule.aggregates))}.",
-                policy_path="rules",
+                policy_path=_path_of(policy, rule, "aggregates"),
             )

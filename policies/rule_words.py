@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from policies.disclosed import KEPT
 from policies.document import (
     Aggregate,
     AggregateRule,
@@ -129,7 +130,9 @@ def subset_sentences(rule: SubsetRule) -> Iterator[str]:
     yield f"Single rows may leave{for_what}: at most {rows} of the columns {columns}."
     if rule.label is not None:
         yield f"The label of these rows is `{rule.label}`."
-    if rule.row_filter is not None:
+    if rule.row_filter == KEPT:
+        yield "Only rows that meet a condition which the provider keeps to itself."
+    elif rule.row_filter is not None:
         yield f"Only rows that meet this condition: `{rule.row_filter}`."
     if rule.pseudonymise:
         names = names_of(rule.pseudonymise)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from policies.checks import subset_table
+from policies.disclosed import KEPT
 from policies.document import Column, Derived, Mode, Policy, Role, Table
 from policies.errors import UnknownTerm
 from policies.phrases import listed, plain
@@ -21,7 +22,7 @@ def describe(policy: Policy, table_name: str) -> tuple[str, ...]:
     Order: who is protected, each column by name, then each rule with its limits. Raises
     UnknownTerm where the policy has no such table.
     """
-    table = _table(policy, table_name)
+    table = find_table(policy, table_name)
     if table.public:
         return (f"`{table.name}` is a public reference table: all its columns are free.",)
     if table.requester:
@@ -39,7 +40,7 @@ def describe_column(policy: Policy, table_name: str, column_name: str) -> str:
     A column that the policy does not name is hidden. Raises UnknownTerm where the policy
     has no such table.
     """
-    table = _table(policy, table_name)
+    table = find_table(policy, table_name)
     if table.public:
         return f"`{column_name}` may be used freely: its table is public."
     if table.requester:
@@ -51,7 +52,8 @@ def describe_column(policy: Policy, table_name: str, column_name: str) -> str:
     return " ".join((_use(table, column), *_limits(column, noisy=noisy)))
 
 
-def _table(policy: Policy, name: str) -> Table:
+def find_table(policy: Policy, name: str) -> Table:
+    """Return the table of that name; raises UnknownTerm where there is none."""
     table = policy.table(name)
     if table is None:
         raise UnknownTerm(
@@ -142,7 +144,8 @@ def _limits(column: Column, *, noisy: bool) -> Iterator[str]:
 def _derived(item: Derived) -> str:
     # `policies.columns` treats a name that is no column as hidden: say so until the
     # sandbox computes derived measures.
+    formula = "" if item.expr == KEPT else f" as `{item.expr}`"
     return (
-        f"`{item.name}` is a measure that the provider defined as `{item.expr}`. This node "
+        f"`{item.name}` is a measure that the provider defined{formula}. This node "
         "cannot compute such measures yet and refuses a query that names it."
     )

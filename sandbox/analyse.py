@@ -14,7 +14,7 @@ from policies.shape_codec import shape_to_json
 from sandbox.binding.select import Analysis, bind
 from sandbox.engine import open_engine
 from sandbox.protocol import AnalyseJob, AnalyseOutcome
-from sandbox.sql.parse import parse
+from sandbox.sql.parse import parse_query
 from sandbox.stages.release import plan_sql
 
 
@@ -25,7 +25,7 @@ def analyse(
     connection: duckdb.DuckDBPyConnection,
 ) -> Analysis:
     """Return shape and plan of one query; only its parser touches the connection."""
-    select, findings = parse(sql, connection)
+    select, findings = parse_query(sql, connection)
     if select is None:
         return Analysis(QueryShape(findings=tuple(findings)), None)
     found = bind(select, policy, schemas)

@@ -17,6 +17,7 @@ from sandbox.binding.constants import constant_of
 from sandbox.binding.facts import place_of
 from sandbox.binding.functions import is_aggregate
 from sandbox.binding.items import Bound
+from sandbox.binding.outputs import has_aggregate, has_window
 from sandbox.binding.scope import Scope
 from sandbox.binding.unit_joins import chained, check_no_result
 from sandbox.plan.block import Unit
@@ -85,7 +86,6 @@ class Carrier:
         self._select, self._units, self._keys = select, units, keys
         self._facts, self._terms = select.facts, select.terms
         self._values: dict[str, tuple[Value, str]] = {}
-        self._scratch = select.trial_terms()
         same: dict[Ref, Ref] = {}
         for left, right in select.scope.joins:
             same[left], same[right] = right, left
@@ -165,11 +165,10 @@ class Carrier:
 
     def _key(self, node: syntax.Expression) -> syntax.Expression | None:
         assert self._keys is not None
-        if isinstance(node, syntax.Window):
+        if has_window(node) or has_aggregate(node):
             return None
-        self._scratch.facts.steps = self._facts.steps
-        term = self._scratch.term(node, Usage.PER_UNIT)
-        self._facts.steps = self._scratch.facts.steps
+        with self._facts.trial():
+            term = self._terms.term(node, Usage.PER_UNIT)
         if term is None:
             return None
         found = self._keys.get(key_of(term))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from policies.document import Column, Policy, Role
@@ -70,6 +72,19 @@ class Facts:
         self.uses.append(
             ColumnUse(ref.table, ref.column, usage, place, aggregate, on_grid, detail)
         )
+
+    @contextlib.contextmanager
+    def trial(self) -> Iterator[Facts]:
+        """Note what follows apart: it is in what is given, and here nothing stays of it."""
+        kept = self.uses, self.joins, self.findings, self.families, self.froms
+        self.uses, self.joins, self.findings = [], [], []
+        self.families, self.froms = set(), []
+        tried = Facts(self.policy)
+        try:
+            yield tried
+        finally:
+            tried.uses, tried.findings = self.uses, self.findings
+            self.uses, self.joins, self.findings, self.families, self.froms = kept
 
     def column(self, ref: Ref) -> Column | None:
         """The policy's column behind a reference, or None where it names none."""

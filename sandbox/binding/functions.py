@@ -40,35 +40,79 @@ SCALARS: dict[str, tuple[str, tuple[str, ...], Kind | None]] = {
 AGGREGATES: dict[str, tuple[str, str]] = {
     "count_star": ("count", "count"),
     "count": ("count", "count"),
+    "count_if": ("count", "count"),
+    "countif": ("count", "count"),
     "sum": ("sum", "sum"),
     "avg": ("avg", "avg"),
     "mean": ("avg", "avg"),
+    "stddev": ("stddev", "stddev_samp"),
+    "stddev_samp": ("stddev", "stddev_samp"),
+    "stddev_pop": ("stddev", "stddev_pop"),
+    "sem": ("stddev", "sem"),
+    "variance": ("variance", "var_samp"),
+    "var_samp": ("variance", "var_samp"),
+    "var_pop": ("variance", "var_pop"),
+    "skewness": ("skewness", "skewness"),
+    "kurtosis": ("kurtosis", "kurtosis"),
+    "kurtosis_pop": ("kurtosis", "kurtosis_pop"),
+    "approx_count_distinct": ("approx_count_distinct", "count_distinct"),
 }
 
-# Aggregates that the engine knows and this analyser does not answer (yet, or ever):
-# named, so that their refusal can say what they are.
+# Of two measures, y and x: name -> (family, plan function)
+PAIRS: dict[str, tuple[str, str]] = {
+    "covar_samp": ("covar", "covar_samp"),
+    "covar_pop": ("covar", "covar_pop"),
+    "corr": ("corr", "corr"),
+    "regr_slope": ("regr", "regr_slope"),
+    "regr_intercept": ("regr", "regr_intercept"),
+    "regr_r2": ("regr", "regr_r2"),
+    "regr_sxx": ("regr", "regr_sxx"),
+    "regr_syy": ("regr", "regr_syy"),
+    "regr_sxy": ("regr", "regr_sxy"),
+    "regr_count": ("regr", "count"),
+    "regr_avgx": ("regr", "avg"),
+    "regr_avgy": ("regr", "avg"),
+}
+
+# Interpolated over bins of the provider's grid; the second argument is the level.
+QUANTILES = frozenset(
+    {"median", "quantile", "quantile_cont", "quantile_disc", "approx_quantile"}
+)
+
+# Aggregates that the engine knows and this analyser never answers: named, so that their
+# refusal can say what they are.
 RETURNS_A_VALUE = frozenset(
     {
-        "min", "max", "first", "last", "any_value", "arbitrary", "mode", "median", "mad",
-        "min_by", "max_by", "arg_min", "arg_max", "argmin", "argmax", "quantile",
-        "quantile_cont", "quantile_disc", "approx_quantile", "approx_top_k", "list",
-        "array_agg", "string_agg", "group_concat", "listagg", "histogram", "bool_and",
-        "bool_or", "bit_and", "bit_or", "bit_xor", "product", "entropy",
+        "min", "max", "first", "last", "any_value", "arbitrary", "mode", "mad",
+        "min_by", "max_by", "arg_min", "arg_max", "argmin", "argmax", "approx_top_k",
+        "list", "array_agg", "string_agg", "group_concat", "listagg", "histogram",
+        "bool_and", "bool_or", "bit_and", "bit_or", "bit_xor", "product", "entropy",
         "reservoir_quantile", "arg_min_null", "arg_max_null", "histogram_exact", "map",
-        "sem", "fsum", "kahan_sum", "sumkahan", "favg", "geomean", "weighted_avg", "wavg",
+        "fsum", "kahan_sum", "sumkahan", "favg", "geomean", "weighted_avg", "wavg",
         "bitstring_agg",
     }
 )  # fmt: skip
-STATISTICS = frozenset(
-    {
-        "stddev", "stddev_samp", "stddev_pop", "variance", "var_samp", "var_pop",
-        "covar_samp", "covar_pop", "corr", "regr_slope", "regr_intercept", "regr_r2",
-        "regr_count", "regr_avgx", "regr_avgy", "regr_sxx", "regr_syy", "regr_sxy",
-        "skewness", "kurtosis", "kurtosis_pop", "approx_count_distinct",
-    }
-)  # fmt: skip
+
+# What to ask instead, where one thing fits.
+INSTEAD = {
+    "min": "Use quantile_cont(x, 0.05), interpolated over bins, or counts per bin.",
+    "max": "Use quantile_cont(x, 0.95), interpolated over bins, or counts per bin.",
+    "mode": "Use counts per group or bin, ORDER BY count(*) DESC LIMIT 1.",
+    "mad": "Use stddev, or the difference of two quantiles.",
+    "histogram": "Group by bins: floor(x / w) * w, count(*).",
+    "bool_or": "Use count(*) FILTER (WHERE condition).",
+    "bool_and": "Use avg(condition::INT).",
+    "weighted_avg": "Use sum(x * w) / sum(w).",
+    "wavg": "Use sum(x * w) / sum(w).",
+    "fsum": "Use sum, which is exact.",
+    "kahan_sum": "Use sum, which is exact.",
+    "sumkahan": "Use sum, which is exact.",
+    "favg": "Use avg, which is exact.",
+}
 
 
 def is_aggregate(name: str) -> bool:
     """Whether a function name is an aggregate, answered or not."""
-    return name in AGGREGATES or name in RETURNS_A_VALUE or name in STATISTICS
+    return (
+        name in AGGREGATES or name in PAIRS or name in QUANTILES or name in RETURNS_A_VALUE
+    )

@@ -202,7 +202,21 @@ class GroupingSets:
 def over_source(
     relation: Selected, source: Relation, move: Callable[[int], int]
 ) -> Relation:
-    """Return a SELECT list over another source, its columns renumbered."""
+    """Return a SELECT list over another source, its columns renumbered.
+
+    A source that only renames columns leaves no layer of its own.
+    """
+    if isinstance(source, Selected) and source.only_projects and not source.orders:
+        places = [c.index if isinstance(c, ColumnCell) else None for c in source.outputs]
+        if None not in places:
+            inner = source.source
+
+            def through(index: int) -> int:
+                place = places[move(index)]
+                assert place is not None
+                return place
+
+            return over_source(relation, inner, through)
 
     def again(node: CellExpression | None) -> CellExpression | None:
         return None if node is None else moved(node, move)

@@ -52,6 +52,17 @@ def has_window(expression: object) -> bool:
     return any(has_window(getattr(expression, name)) for name in names if name != "place")
 
 
+def holds_query(expression: object) -> bool:
+    """Whether a window or a subquery stands in an expression, which no group key has."""
+    match expression:
+        case syntax.Window() | syntax.Subquery():
+            return True
+        case tuple():
+            return any(holds_query(item) for item in expression)
+    names = getattr(expression, "__dataclass_fields__", {})
+    return any(holds_query(getattr(expression, name)) for name in names if name != "place")
+
+
 def written_out(
     select: syntax.Select, star_of: StarOf, facts: Facts
 ) -> tuple[syntax.Output, ...]:

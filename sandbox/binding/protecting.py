@@ -11,9 +11,8 @@ from sandbox.binding.cells import CellBinder
 from sandbox.binding.facts import place_of
 from sandbox.binding.grouping import GroupingSets, group_expressions, select_over
 from sandbox.binding.items import ResultItem
-from sandbox.binding.predicates import PredicateBinder
+from sandbox.binding.outputs import holds_query
 from sandbox.binding.subqueries import scalar_cell
-from sandbox.binding.terms import TermBinder
 from sandbox.plan.block import Block, Unit, canonical_block
 from sandbox.plan.canonical import key_of
 from sandbox.plan.cells import CellExpression, ColumnCell, LiteralCell
@@ -36,9 +35,6 @@ class Protecting:
         self._terms = rows.terms
         self._units = units
         self._aggregates = AggregateBinder(rows.facts, rows.terms)
-        self._scratch = TermBinder(rows.facts.scratch(), rows.scope, rows.aliases)
-        PredicateBinder(self._scratch)
-        self._scratch.results = rows.terms.results
         self._keys: dict[str, tuple[int, Term]] = {}
         self._sets = GroupingSets(rows.select, rows.facts)
 
@@ -152,11 +148,10 @@ class Protecting:
 
     def key(self, expression: syntax.Expression) -> CellExpression | None:
         """Return the group key that an expression is, tried where nobody reads."""
-        if isinstance(expression, (syntax.Constant, syntax.Window, syntax.Subquery)):
+        if isinstance(expression, syntax.Constant) or holds_query(expression):
             return None
-        self._scratch.facts.steps = self._facts.steps
-        term = self._scratch.term(expression, Usage.GROUP_KEY)
-        self._facts.steps = self._scratch.facts.steps
+        with self._facts.trial():
+            term = self._terms.term(expression, Usage.GROUP_KEY)
         found = None if term is None else self._keys.get(key_of(term))
         return None if found is None else ColumnCell(found[0])
 

@@ -15,7 +15,7 @@ from sandbox.binding.grouping import (
     select_over,
 )
 from sandbox.binding.items import Item, ResultItem, RowsItem
-from sandbox.binding.outputs import is_grouped, written_out
+from sandbox.binding.outputs import holds_query, is_grouped, written_out
 from sandbox.binding.scope import ItemOf, Leaf, Scope
 from sandbox.binding.subqueries import scalar_cell
 from sandbox.plan.cells import (
@@ -278,7 +278,7 @@ class _GroupLeaves(_RowLeaves):
 
     def key(self, expression: syntax.Expression) -> CellExpression | None:
         """Return the group key that an expression is, tried where nobody reads."""
-        if isinstance(expression, (syntax.Constant, syntax.Window, syntax.Subquery)):
+        if isinstance(expression, syntax.Constant) or holds_query(expression):
             return None
         found = self._quiet.cell(expression)
         return ColumnCell(self.groups.index(found)) if found in self.groups else None

@@ -60,13 +60,6 @@ class RowsSelect:
         self.predicates = PredicateBinder(self.terms)
         self.terms.results = ResultsBeside(context, self.terms, queries, environment)
 
-    def trial_terms(self) -> TermBinder:
-        """Return a binder to try readings with, of which nobody sees the findings."""
-        terms = TermBinder(self.facts.scratch(), self.scope, self.aliases)
-        PredicateBinder(terms)
-        terms.results = self.terms.results
-        return terms
-
     def bind(self) -> Item | None:
         """Return rows or a result; None with the facts that say why."""
         if not self.scope.bound:
@@ -145,13 +138,9 @@ class RowsSelect:
 
     def _check_unused(self, expression: syntax.Expression) -> None:
         """Refuse now what no use could make right: names, functions, hidden columns."""
-        scratch = self.facts.scratch()
-        terms = TermBinder(scratch, self.scope, self.aliases)
-        PredicateBinder(terms)
-        terms.results = self.terms.results
-        terms.term(expression, Usage.NULL_TEST)
-        self.facts.steps = scratch.steps
-        for finding in scratch.findings:
+        with self.facts.trial() as tried:
+            self.terms.term(expression, Usage.NULL_TEST)
+        for finding in tried.findings:
             if finding.code in _NEVER_RIGHT and not _is_arithmetic(expression):
                 self.facts.findings.append(finding)
         if isinstance(expression, syntax.Column) and expression.place is None:

@@ -42,7 +42,8 @@ def keeps_units(select: RowsSelect, units: tuple[Unit, ...]) -> bool:
     if select.select.grouping_sets is not None:
         return False
     same = Equalities(select)
-    expressions = group_expressions(select.select, select.outputs, select.facts.scratch())
+    with select.facts.trial():
+        expressions = group_expressions(select.select, select.outputs, select.facts)
     keys = [select.terms.ref(expression) for expression in expressions]
     known = {same.root(ref) for ref in keys if ref is not None}
     return {same.root(unit.ref) for unit in units if unit.ref is not None} <= known

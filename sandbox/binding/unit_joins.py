@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from policies.columns import refuse_use
 from policies.document import Role
-from policies.shape import JoinUse, Usage
+from policies.shape import ColumnUse, JoinUse, Usage
 from sandbox.binding.facts import Facts
 from sandbox.binding.items import Bound, Meaning, Projected
 from sandbox.binding.predicates import PredicateBinder
@@ -413,14 +414,19 @@ def _carried(facts: Facts, meaning: Meaning) -> Term | None:
     plain = meaning.terms.ref(meaning.expression)
     if plain is not None:
         return _carried(facts, plain)
-    before = len(facts.findings), len(facts.uses)
-    term = meaning.terms.term(meaning.expression, Usage.GROUP_EXPRESSION)
-    if len(facts.findings) > before[0] or term is None:
-        # Whoever uses it is told why; it may be that nobody does.
-        del facts.findings[before[0] :]
-        del facts.uses[before[1] :]
-        return None
+    with facts.trial() as tried:
+        term = meaning.terms.term(meaning.expression, Usage.GROUP_EXPRESSION)
+    if term is None or tried.findings or not all(_is_allowed(facts, u) for u in tried.uses):
+        return None  # whoever uses it is told why; it may be that nobody does
+    facts.uses += tried.uses
     return term
+
+
+def _is_allowed(facts: Facts, use: ColumnUse) -> bool:
+    table = facts.policy.table(use.table)
+    if table is None:
+        return False
+    return not table.is_protected or refuse_use(table, use) is None
 
 
 def check_no_result(facts: Facts, node: object) -> None:

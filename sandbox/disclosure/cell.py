@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 
 Number = int | Decimal
+Total = Number | Fraction
 
 
 class Ground(StrEnum):
@@ -23,16 +25,20 @@ class Ground(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """What the units of a cell contribute to one measure."""
+    """What the units of a cell contribute to one atom."""
 
     n: int  # rows with a value
     units: int
     gaps: int  # units with a row that has no value
     top_n: tuple[int, ...]  # most rows of one unit, descending
-    total: Number | None = None
-    absolute: Number | None = None
-    top: tuple[Number, ...] = ()  # largest sums of absolute values of one unit
+    lacks: tuple[int, ...] = ()  # of several columns: units with a row of one without all
+    degree: int = 0  # factors of the atom; 0: its rows are counted only
+    total: Total | None = None
+    # Sums of absolute values, of all and of the largest units, in one unit of measure.
+    absolute: Total | None = None
+    top: tuple[Total, ...] = ()
     is_constant: bool = False
+    is_determined: bool = False  # of two measures: each one follows from the other
 
 
 @dataclass(slots=True)
@@ -46,7 +52,7 @@ class Cell:
     outside: int  # units outside the filter
     contrasts: tuple[int, ...]  # units that only one alternative of the filter lets in
     top_n: tuple[int, ...]
-    measures: tuple[Contribution, ...]
+    measures: tuple[Contribution, ...]  # one for each atom of the block
     unsafe: set[Ground] = field(default_factory=set)  # the cell as such
     unsafe_rows: set[Ground] = field(default_factory=set)  # its number of rows
     unsafe_counts: list[set[Ground]] = field(default_factory=list)  # rows with a value

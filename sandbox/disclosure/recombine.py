@@ -9,9 +9,24 @@ from decimal import Decimal
 from fractions import Fraction
 
 from sandbox.disclosure.cell import Cell, Ground, Number
+from sandbox.disclosure.moments import Moments, computed, is_line
 from sandbox.disclosure.overlap import condition_of, excludes
+from sandbox.plan.atoms import (
+    PAIRED,
+    POWERS,
+    Combination,
+    Pair,
+    Piece,
+    Product,
+    needed_by,
+    paired,
+    presence_of,
+    product,
+)
 from sandbox.plan.block import Aggregate, Block
 from sandbox.plan.terms import Literal, Predicate, Ref
+
+_SQUARES = ("x", "y", "xx", "yy", "xy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +40,18 @@ class Value:
 def values_of(
     block: Block,
     pieces: Sequence[Cell],
-    distinct: Mapping[int, int],
+    distinct: Mapping[int, int | float],
     *,
     tracked: frozenset[int] = frozenset(),
     min_units: int = 1,
 ) -> tuple[Value, ...]:
     """Return the value of each aggregate of the block over the cells of one visible group.
 
-    `distinct` holds, by aggregate number, distinct units counted over several pieces;
+    `distinct` holds, by aggregate number, what was counted beside the cells: distinct units
+    over several pieces, distinct values, quantiles; what is missing there is withheld;
     `tracked` the hidden keys whose few remaining units would be told by a difference.
     """
-    position = {ref: index for index, ref in enumerate(block.measured)}
+    position = {atom: index for index, atom in enumerate(block.measured)}
     found = []
     for index, item in enumerate(block.aggregates):
         value = _value(item, pieces, position, distinct.get(index))
@@ -47,21 +63,8 @@ def values_of(
             rest = sum(cell.units for cell in pieces if id(cell) not in taken)
             if 0 < rest < min_units:
                 grounds.add(Ground.COMPLEMENT)
-        if item.function == "avg" and _has_sum_beside(block, item):
-            # sum / avg is the count of values, and with count(*) that of the gaps.
-            for cell, piece in _contributing(item, pieces):
-                if isinstance(piece, Ref):
-                    grounds |= cell.unsafe_counts[position[piece]]
         found.append(Value(None, frozenset(grounds)) if grounds else value)
     return tuple(found)
-
-
-def _has_sum_beside(block: Block, item: Aggregate) -> bool:
-    return any(
-        other.function == "sum"
-        and (other.pieces, other.hidden) == (item.pieces, item.hidden)
-        for other in block.aggregates
-    )
 
 
 def _asks_for_nobody(block: Block, item: Aggregate, pieces: Sequence[Cell]) -> bool:
@@ -127,13 +130,13 @@ def contributes(block: Block, cell: Cell) -> bool:
     return any(_piece(aggregate, cell) is not None for aggregate in block.aggregates)
 
 
-def _piece(aggregate: Aggregate, cell: Cell) -> Ref | Literal | None:
+def _piece(aggregate: Aggregate, cell: Cell) -> Piece:
     return aggregate.pieces[0 if aggregate.hidden is None else cell.codes[aggregate.hidden]]
 
 
 def _contributing(
     aggregate: Aggregate, pieces: Sequence[Cell]
-) -> list[tuple[Cell, Ref | Literal]]:
+) -> list[tuple[Cell, Ref | Literal | Combination | Pair]]:
     return [
         (cell, piece)
         for cell in pieces
@@ -144,48 +147,96 @@ def _contributing(
 def _value(
     aggregate: Aggregate,
     pieces: Sequence[Cell],
-    position: Mapping[Ref, int],
-    distinct: int | None,
+    position: Mapping[Product, int],
+    apart: Number | float | None,
 ) -> Value:
     contributing = _contributing(aggregate, pieces)
     grounds: set[Ground] = set()
-    rows, total = 0, Fraction(0)
     for cell, piece in contributing:
-        if aggregate.function == "count_distinct":
-            grounds |= cell.unsafe
-            continue
-        if isinstance(piece, Literal):
-            grounds |= cell.unsafe_rows
-            rows += cell.n
-            assert isinstance(piece.value, Decimal)
-            total += Fraction(piece.value) * cell.n
-            continue
-        index = position[piece]
-        contribution = cell.measures[index]
-        rows += contribution.n
-        if aggregate.function == "count":
-            grounds |= cell.unsafe_counts[index]
-        else:
-            grounds |= cell.unsafe_sums[index]
-            total += Fraction(contribution.total or 0)
+        grounds |= _grounds(aggregate.function, piece, cell, position)
     if aggregate.function == "count_distinct":
         if not contributing:
-            return Value(None, frozenset({Ground.EMPTY}))
-        return Value(None if grounds else distinct, frozenset(grounds))
-    if rows == 0:
+            grounds.add(Ground.EMPTY)
+        if apart is None:
+            grounds.add(Ground.THRESHOLD)
+        return Value(None if grounds else apart, frozenset(grounds))
+    moments = Moments()
+    for cell, piece in contributing:
+        _add(moments, aggregate.function, piece, cell, position)
+    if moments.n == 0:
         # Zero and few must look alike.
         grounds.add(Ground.EMPTY)
+    if aggregate.function == "quantile":
+        if apart is None:
+            grounds.add(Ground.THRESHOLD)
+        return Value(None if grounds else apart, frozenset(grounds))
+    if "xy" in PAIRED.get(aggregate.function, ()) and is_line(*moments.of_pair()):
+        grounds.add(Ground.UNANIMITY)
     if grounds:
         return Value(None, frozenset(grounds))
-    match aggregate.function:
-        case "count":
-            return Value(rows)
-        case "sum":
-            return Value(_number(total))
-        case _:
-            return Value(float(total / rows))
+    return Value(computed(aggregate.function, moments))
 
 
-def _number(total: Fraction) -> Number | float:
-    # Whole sums stay whole; others leave as the nearest double, as the engine's would.
-    return total.numerator if total.denominator == 1 else float(total)
+def _grounds(
+    function: str,
+    piece: Ref | Literal | Combination | Pair,
+    cell: Cell,
+    position: Mapping[Product, int],
+) -> set[Ground]:
+    """Return the grounds of a cell against what `function` takes from it."""
+    if function == "count_distinct":
+        return set(cell.unsafe)
+    if isinstance(piece, Literal):
+        return set(cell.unsafe_rows)
+    found: set[Ground] = set()
+    for atom in needed_by(function, piece):
+        if atom.factors:
+            found |= cell.unsafe_sums[position[atom]]
+        elif function != "sum" or _names_rows(piece):
+            # sum / avg is the count of values, and with count(*) that of the gaps: what
+            # divides by the count of values tells it, now or beside an earlier answer.
+            found |= cell.unsafe_counts[position[atom]]
+    return found
+
+
+def _names_rows(piece: Ref | Literal | Combination | Pair) -> bool:
+    """Whether a sum holds a multiple of its number of rows, or nothing else."""
+    return isinstance(piece, Combination) and (
+        not piece.terms or any(not term.factors for term in piece.terms)
+    )
+
+
+def _add(
+    moments: Moments,
+    function: str,
+    piece: Ref | Literal | Combination | Pair,
+    cell: Cell,
+    position: Mapping[Product, int],
+) -> None:
+    """Add what a cell contributes to the moments that `function` is computed from."""
+
+    def total(atom: Product) -> Fraction:
+        return Fraction(cell.measures[position[atom]].total or 0)
+
+    count = presence_of(piece)
+    rows = cell.n if count is None else cell.measures[position[count]].n
+    moments.n += rows
+    powers = range(1, POWERS.get(function, 0) + 1)
+    match piece:
+        case Literal(value=value):
+            assert isinstance(value, Decimal)
+            for power in powers:
+                moments.add("x" * power, Fraction(value) ** power * rows)
+        case Ref():
+            for power in powers:
+                moments.add("x" * power, total(product((piece,) * power, (piece,))))
+        case Combination(terms=terms, present=present) if powers:
+            for term in terms:
+                atom = product(term.factors, present)
+                amount = total(atom) if term.factors else Fraction(rows)
+                moments.add("x", term.coefficient * amount)
+        case Pair() if function in PAIRED:
+            # With a product of both come their squares: see `judged_with`.
+            names = _SQUARES if "xy" in PAIRED[function] else PAIRED[function]
+            for name in names:
+                moments.add(name, total(paired(piece, name)))

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from policies.document import AggregateRule, Dominance
-from sandbox.disclosure.cell import Cell, Ground, Number
+from sandbox.disclosure.cell import Cell, Contribution, Ground, Total
+
+HIGHER_POWERS = 5  # a third or fourth power needs so many times min_units units
 
 
-def is_dominated(top: Sequence[Number], total: Number, rule: Dominance) -> bool:
+def is_dominated(top: Sequence[Total], total: Total, rule: Dominance) -> bool:
     """Whether a few units make so much of `total` that others could be estimated.
 
     `top` holds the largest contributions, descending; all are >= 0. (n,k): the n largest
@@ -24,7 +26,7 @@ def is_dominated(top: Sequence[Number], total: Number, rule: Dominance) -> bool:
         return False
     whole = Fraction(total)
     if rule.n is not None and rule.share is not None:
-        largest = sum(map(Fraction, top[: rule.n]), Fraction(0))
+        largest = sum((Fraction(item) for item in top[: rule.n]), Fraction(0))
         if largest >= Fraction(rule.share) * whole:
             return True
     if rule.p_percent is not None:
@@ -40,24 +42,39 @@ def judge(cells: Iterable[Cell], rule: AggregateRule, *, sensitive_filter: bool)
     for cell in cells:
         _judge_cell(cell, rule, sensitive_filter=sensitive_filter)
         for contribution in cell.measures:
-            counts: set[Ground] = set(cell.unsafe)
-            if contribution.units < rule.min_units:
-                counts.add(Ground.THRESHOLD)
-            if is_dominated(contribution.top_n, contribution.n, rule.dominance):
-                counts.add(Ground.DOMINANCE)
-            sums = set(counts)
-            # count(*) - count(x) would tell how many lack a value.
-            if 0 < contribution.gaps < rule.min_units:
-                counts.add(Ground.GAPS)
-            if contribution.absolute is not None and is_dominated(
-                contribution.top, contribution.absolute, rule.dominance
-            ):
-                sums.add(Ground.DOMINANCE)
-            if contribution.is_constant:
-                # The average of equal values is the value of each.
-                sums.add(Ground.UNANIMITY)
+            counts, sums = _judge_atom(cell, contribution, rule)
             cell.unsafe_counts.append(counts)
             cell.unsafe_sums.append(sums)
+
+
+def _judge_atom(
+    cell: Cell, atom: Contribution, rule: AggregateRule
+) -> tuple[set[Ground], set[Ground]]:
+    """Return the grounds against telling an atom's rows, and against its sum."""
+    counts: set[Ground] = set(cell.unsafe)
+    if atom.units < rule.min_units:
+        counts.add(Ground.THRESHOLD)
+    if is_dominated(atom.top_n, atom.n, rule.dominance):
+        counts.add(Ground.DOMINANCE)
+    if any(0 < units < rule.min_units for units in atom.lacks):
+        # A sum over the rows of a and b beside one over those of a: few lie between.
+        counts.add(Ground.GAPS)
+    sums = set(counts)
+    # count(*) - count(x) would tell how many lack a value.
+    if 0 < atom.gaps < rule.min_units:
+        counts.add(Ground.GAPS)
+        if atom.lacks:
+            sums.add(Ground.GAPS)
+    if atom.degree > 2 and atom.units < HIGHER_POWERS * rule.min_units:
+        # n power sums of n values are these values.
+        sums.add(Ground.THRESHOLD)
+    if atom.absolute is not None and is_dominated(atom.top, atom.absolute, rule.dominance):
+        sums.add(Ground.DOMINANCE)
+    if atom.is_constant or atom.is_determined:
+        # The average of equal values is the value of each; along a line, one column tells
+        # the other of each.
+        sums.add(Ground.UNANIMITY)
+    return counts, sums
 
 
 def is_unproven(cell: Cell) -> bool:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TypeVar
 
+from sandbox.plan.atoms import Piece, Product, judged_with, needed_by
 from sandbox.plan.canonical import key_of
-from sandbox.plan.terms import Literal, Predicate, Ref, Term, refs_of
+from sandbox.plan.terms import Kind, Predicate, Ref, Term, refs_of
 from sandbox.plan.views import View
 
 T = TypeVar("T")
@@ -31,13 +33,31 @@ class Unit:
 class Aggregate:
     """One aggregate of the query over the pieces of a hidden key.
 
-    `pieces[i]` is what rows of piece i contribute: a column, a number, or None: nothing.
-    Without a hidden key there is one piece, of all rows.
+    `pieces[i]` is what rows of piece i contribute: a column, a number, a combination or a
+    pair of columns, or None: nothing. Without a hidden key there is one piece, of all rows.
     """
 
-    function: str  # count, sum, avg, count_distinct
-    pieces: tuple[Ref | Literal | None, ...]
+    function: str  # count, count_distinct, quantile, or one of sandbox.disclosure.moments
+    pieces: tuple[Piece, ...]
     hidden: int | None = None  # index of Plan.hidden
+    level: Decimal | None = None  # of a quantile: 0.5 is the median
+
+    @property
+    def value_type(self) -> str:
+        """The engine's type of its value."""
+        if self.function in ("count", "count_distinct"):
+            return "BIGINT"
+        if self.function == "sum" and all(
+            piece is None or getattr(piece, "kind", None) is Kind.INTEGER
+            for piece in self.pieces
+        ):
+            return "HUGEINT"
+        return "DOUBLE"
+
+    @property
+    def is_approximate(self) -> bool:
+        """Whether its value is interpolated, not computed."""
+        return self.function == "quantile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +71,7 @@ class Block:
     keys: tuple[Term, ...]
     hidden: tuple[Term, ...]
     aggregates: tuple[Aggregate, ...]
-    views: tuple[View, ...] = ()  # what it reads of stage 0, each after those it reads
+    views: tuple[View, ...] = ()  # of stage 0, in the order in which they read each other
     optional: tuple[str, ...] = ()  # public tables whose partner may be missing
 
     @property
@@ -60,27 +80,20 @@ class Block:
         return hashlib.sha256(key_of(self).encode()).hexdigest()
 
     @property
-    def measured(self) -> tuple[Ref, ...]:
-        """The columns whose values or presence an aggregate takes, in canonical order."""
-        found = {
-            piece
-            for aggregate in self.aggregates
-            if aggregate.function != "count_distinct"
-            for piece in aggregate.pieces
-            if isinstance(piece, Ref)
-        }
+    def measured(self) -> tuple[Product, ...]:
+        """The atoms that stage 1 computes for each cell, in canonical order."""
+        found: set[Product] = set()
+        for aggregate in self.aggregates:
+            for piece in aggregate.pieces:
+                found |= set(needed_by(aggregate.function, piece))
+        for atom in tuple(found):
+            found |= set(judged_with(atom))
         return tuple(sorted(found, key=key_of))
 
     @property
     def summed(self) -> frozenset[Ref]:
-        """The measured columns whose sum is an atom, not only their presence."""
-        return frozenset(
-            piece
-            for aggregate in self.aggregates
-            if aggregate.function in ("sum", "avg")
-            for piece in aggregate.pieces
-            if isinstance(piece, Ref)
-        )
+        """The columns whose values are added up, not only their presence."""
+        return frozenset(ref for atom in self.measured for ref in atom.factors)
 
     @property
     def grouping_refs(self) -> tuple[frozenset[Ref], ...]:
@@ -93,9 +106,9 @@ def canonical_block(block: Block) -> tuple[Block, dict[int, int], dict[int, int]
     keys, key_map = _sorted(block.keys)
     hidden, hidden_map = _sorted(block.hidden)
     renamed = tuple(
-        dataclasses.replace(
-            item, hidden=None if item.hidden is None else hidden_map[item.hidden]
-        )
+        item
+        if item.hidden is None
+        else dataclasses.replace(item, hidden=hidden_map[item.hidden])
         for item in block.aggregates
     )
     aggregates, aggregate_map = _sorted(renamed)

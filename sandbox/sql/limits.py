@@ -22,22 +22,26 @@ MAX_BRACKET_DEPTH = 100
 # Each OVER w holds a copy of the window's tree: the cost is the product of both.
 MAX_TOKENS_WITH_WINDOW_CLAUSE = 600
 # ROLLUP of n counts n + 1, CUBE 2 ** n; all that one text names are multiplied.
-MAX_GROUPING_SETS = 256
+MAX_GROUPING_SETS = 128
 MAX_NAME_CHARACTERS = 200
-# WITH inside WITH costs the parser twice the time at each level when something is wrong.
-MAX_WITH_CLAUSES = 8
+# WITH inside WITH costs the parser six times as much at each level, if all is not well.
+MAX_NESTED_WITH = 2
 
+# A word is of letters, digits, `_`, `$` and whatever is not ASCII and no space; a digit or
+# `$` does not begin it. `*+` gives nothing back: no time and no memory for second tries.
 _TOKEN = re.compile(
     r"""
     (?P<space>[ \t\n\xa0\u2000-\u200a\u202f\u205f\u3000]+|\r\n)
+  | (?P<escaped>[eE]'[^'\\]*(?:(?:\\.|'')[^'\\]*)*+(?P<escaped_end>'?))
+  | (?P<word>[^\s\x00-\x40\x5b-\x5e\x60\x7b-\x7f]
+             [^\s\x00-\x23\x25-\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f]*+)
+  | (?P<number>[0-9][\d_]*(?:\.[\d_]*)?(?:[eE][+-]?\d+)?)
+  | (?P<string>'[^']*(?:''[^']*)*+(?P<string_end>'?))
+  | (?P<name>"[^"]*(?:""[^"]*)*+(?P<name_end>"?))
   | (?P<line>--[^\r\n]*)
   | (?P<block>/\*)
-  | (?P<escaped>[eE]'[^'\\]*(?:(?:\\.|'')[^'\\]*)*(?P<escaped_end>'?))
-  | (?P<string>'[^']*(?:''[^']*)*(?P<string_end>'?))
-  | (?P<name>"[^"]*(?:""[^"]*)*(?P<name_end>"?))
-  | (?P<word>(?:[A-Za-z_]|[^\x00-\x7f\s])(?:[\w$]|[^\x00-\x7f\s])*)
-  | (?P<dollar>\$(?:(?:[A-Za-z_]|[^\x00-\x7f\s])(?:[A-Za-z0-9_]|[^\x00-\x7f\s])*)?\$)
-  | (?P<number>[0-9][\d_]*(?:\.[\d_]*)?(?:[eE][+-]?\d+)?)
+  | (?P<dollar>\$(?:[^\s\x00-\x40\x5b-\x5e\x60\x7b-\x7f]
+                   [^\s\x00-\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f]*+)?\$)
   | (?P<sign>.)
     """,
     re.VERBOSE | re.DOTALL,
@@ -86,8 +90,11 @@ class _Scan:
     def __init__(self, sql: str) -> None:
         self._sql = sql
         self._tokens = 0
-        self._withs = 0
+        # The brackets, 0 for none, in which a WITH stands; how deep one is in others.
+        self._with_depths: set[int] = set()
+        self._nested_with = 0
         self._words: set[str] = set()
+        self._unusual = _UNUSUAL.search(sql) is not None
         self._before = ("", "")
         self._sets = 1
         # For each open bracket how much its items count as grouping sets, and its commas.
@@ -96,7 +103,8 @@ class _Scan:
     def finding(self) -> Finding | None:
         """Return the first ground against the text."""
         position = 0
-        while position < len(self._sql):
+        size = len(self._sql)
+        while position < size:
             match = _TOKEN.match(self._sql, position)
             if match is None:  # no cover: the last branch takes any character
                 return _invisible(self._sql, position)
@@ -121,7 +129,7 @@ class _Scan:
         if end < 0:
             what = {"block": "a comment", "name": "a quoted name"}.get(kind, "a string")
             return self._syntax(f"{what} is opened and not closed", start, "Close it.")
-        if kind not in _STRINGS:
+        if self._unusual and kind not in _STRINGS:
             hidden = _hidden_in(self._sql, start, end, space=kind == "space")
             if hidden is not None:
                 return _invisible(self._sql, hidden)
@@ -147,7 +155,9 @@ class _Scan:
             self._sign(text)
         word = text.lower() if kind == "word" else ""
         self._words.add(word)
-        self._withs += word == "with"
+        if word == "with":
+            self._with_depths.add(len(self._open))
+            self._nested_with = max(self._nested_with, len(self._with_depths))
         self._before = (self._before[1], word)
         return self._limits(start)
 
@@ -161,6 +171,7 @@ class _Scan:
             kind, items = self._open[-1]
             self._open[-1] = (kind, items + 1)
         elif sign in ")]}":
+            self._with_depths.discard(len(self._open))
             kind, items = self._open.pop()
             if kind:
                 # Capped: 2 ** items of a long CUBE would be a number of kilobytes.
@@ -177,8 +188,8 @@ class _Scan:
             what = f"nests brackets deeper than {MAX_BRACKET_DEPTH}"
         elif self._sets > MAX_GROUPING_SETS:
             what = f"asks for more than {MAX_GROUPING_SETS} grouping sets"
-        elif self._withs > MAX_WITH_CLAUSES:
-            what = f"has more than {MAX_WITH_CLAUSES} WITH clauses"
+        elif self._nested_with > MAX_NESTED_WITH:
+            what = f"nests WITH deeper than {MAX_NESTED_WITH}"
         else:
             return None
         return _too_complex(what, _place(self._sql, start))

@@ -104,6 +104,8 @@ def _refused(sql: str, data: dict[str, Any]) -> Finding:
             "only a SELECT may be submitted",
             "Write SELECT ... FROM ...; the catalogue shows tables and columns.",
         )
+    if "expression depth" in str(data.get("error_message", "")):
+        return _too_complex("chains or nests more operators than the parser takes")
     position = data.get("position")
     places, place = Places(sql), None
     if isinstance(position, str) and position.isdigit():

@@ -11,10 +11,7 @@ from sandbox.sql.syntax import Expression
 from sandbox.sql.tree_sources import SourceTree
 
 # Read into nodes here, but not bound yet: refused until the binder takes the name out.
-AWAITING = {
-    "with", "subquery", "derived", "window", "grouping_sets", "qualify", "distinct",
-    "set_operation", "joins", "star_in_rows", "distinct_from", "decimal", "order_all",
-}  # fmt: skip
+AWAITING: frozenset[str] = frozenset()
 MAX_SET_QUERIES = 50
 _SET_KINDS = {
     "UNION": "union",

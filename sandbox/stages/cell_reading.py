@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
+from fractions import Fraction
 
 import duckdb
 
-from sandbox.disclosure.cell import Cell, Contribution, Number
-from sandbox.errors import ResourceExceeded
+from sandbox.disclosure.cell import Cell, Contribution, Total
+from sandbox.disclosure.moments import is_line
+from sandbox.errors import QueryRejected, ResourceExceeded
+from sandbox.plan.atoms import Product, product
 from sandbox.plan.block import Block
+from sandbox.stages.atom_columns import LIMB, AtomColumns
 from sandbox.stages.stage_one import Statement
 
 MAX_CELLS = 200_000
@@ -24,23 +29,39 @@ def read_cells(
 
     Raises ResourceExceeded where there are more cells than are controlled in one run.
     """
-    cursor = connection.execute(made.sql)
-    types = tuple(str(item[1]) for item in cursor.description[: len(block.keys)])
-    rows = cursor.fetchmany(MAX_CELLS + 1)
+    atoms = AtomColumns.of(block)
+    try:
+        cursor = connection.execute(made.sql)
+        types = tuple(str(item[1]) for item in cursor.description[: len(block.keys)])
+        rows = cursor.fetchmany(MAX_CELLS + 1)
+    except duckdb.OutOfRangeException:
+        # Its text names the values: it goes no further.
+        raise _out_of_range() from None
     if len(rows) > MAX_CELLS:
         raise ResourceExceeded(
             f"the query makes more than {MAX_CELLS} groups",
             hint="Group by fewer or coarser keys.",
         )
-    return [
-        _cell(block, dict(zip(made.names, row, strict=True)), row, copies) for row in rows
-    ], types
+    return [_cell(block, made, atoms, row, copies) for row in rows], types
+
+
+def _out_of_range() -> QueryRejected:
+    return QueryRejected(
+        "a measure holds values so large that their products have no exact sum",
+        hint="Use sum and avg of the measure, or ask the provider for coarser units.",
+        code="measure_out_of_range",
+    )
 
 
 def _cell(
-    block: Block, named: dict[str, object], row: tuple[object, ...], copies: int
+    block: Block, made: Statement, atoms: AtomColumns, row: tuple[object, ...], copies: int
 ) -> Cell:
+    named = dict(zip(made.names, row, strict=True))
     width, hidden = len(block.keys), len(block.hidden)
+    totals = {
+        atom: _total(named, atoms, atom, scale)
+        for atom, scale in zip(block.measured, made.scales, strict=True)
+    }
     return Cell(
         keys=row[:width],
         codes=tuple(_whole(code) for code in row[width : width + hidden]),
@@ -50,30 +71,76 @@ def _cell(
         contrasts=tuple(_whole(v) for name, v in named.items() if name.startswith("x")),
         top_n=tuple(map(_whole, _items(named["top_n"], copies))),
         measures=tuple(
-            _contribution(named, f"m{j}_", copies, is_summed=ref in block.summed)
-            for j, ref in enumerate(block.measured)
+            _contribution(named, atoms, atom, totals, copies) for atom in block.measured
         ),
     )
+
+
+def _total(
+    named: Mapping[str, object], atoms: AtomColumns, atom: Product, scale: int
+) -> Total | None:
+    if not atom.factors:
+        return _whole(named[f"p{atoms.presences.index(atom.present)}_n"])
+    j, limbs = atoms.sums.index(atom), len(atoms.limbs(atom))
+    parts = [_number(named[f"a{j}_sum{k}"]) for k in range(limbs)]
+    if any(part is None for part in parts):
+        return None
+    whole = sum(
+        (
+            Fraction(part or 0) * 2 ** (LIMB * (limbs - 1 - k))
+            for k, part in enumerate(parts)
+        ),
+        Fraction(0),
+    )
+    return Fraction(whole, 10**scale)
 
 
 def _contribution(
-    named: dict[str, object], prefix: str, copies: int, *, is_summed: bool
+    named: Mapping[str, object],
+    atoms: AtomColumns,
+    atom: Product,
+    totals: Mapping[Product, Total | None],
+    copies: int,
 ) -> Contribution:
-    low = named.get(prefix + "low")
+    p = f"p{atoms.presences.index(atom.present)}_"
+    several = len(atom.present) if len(atom.present) > 1 else 0
+    lacks = tuple(_whole(named[f"{p}lack{k}"]) for k in range(several))
+    rows = (
+        _whole(named[p + "n"]),
+        _whole(named[p + "units"]),
+        _whole(named[p + "gaps"]),
+        tuple(map(_whole, _items(named[p + "top_n"], copies))),
+        lacks,
+    )
+    if not atom.factors:
+        return Contribution(*rows)
+    a = f"a{atoms.sums.index(atom)}_"
+    low = named[a + "low"]
     return Contribution(
-        n=_whole(named[prefix + "n"]),
-        units=_whole(named[prefix + "units"]),
-        gaps=_whole(named[prefix + "gaps"]),
-        top_n=tuple(map(_whole, _items(named[prefix + "top_n"], copies))),
-        total=_number(named.get(prefix + "sum")),
-        absolute=_number(named.get(prefix + "abs")),
+        *rows,
+        degree=atom.degree,
+        total=totals[atom],
+        absolute=_number(named[a + "abs"]),
         top=tuple(
             number
-            for number in map(_number, _items(named.get(prefix + "top"), copies))
+            for number in map(_number, _items(named[a + "top"], copies))
             if number is not None
         ),
-        is_constant=is_summed and low is not None and low == named.get(prefix + "high"),
+        is_constant=low is not None and low == named[a + "high"],
+        is_determined=_is_determined(atom, totals),
     )
+
+
+def _is_determined(atom: Product, totals: Mapping[Product, Total | None]) -> bool:
+    if atom.degree != 2 or atom.factors[0] == atom.factors[1]:
+        return False
+    a, b = atom.factors
+    needed = [
+        totals[product(factors, atom.present)]
+        for factors in ((), (a,), (b,), (a, a), (b, b), (a, b))
+    ]
+    known = [Fraction(total) for total in needed if total is not None]
+    return len(known) == len(needed) and is_line(*known)
 
 
 def _items(value: object, copies: int) -> list[object]:
@@ -87,5 +154,9 @@ def _whole(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _number(value: object) -> Number | None:
+def _number(value: object) -> Total | None:
+    if isinstance(value, float):
+        return Fraction(value)  # of a higher power, its largest shares
+    if isinstance(value, str):
+        return int(value)  # BIGNUM
     return value if isinstance(value, (int, Decimal)) else None

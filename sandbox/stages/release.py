@@ -22,16 +22,17 @@ from sandbox.history.entry import entry, join_entries
 from sandbox.plan.block import Block
 from sandbox.plan.plan import Plan
 from sandbox.plan.results import Cells, Selected
-from sandbox.plan.terms import Bin, DatePart, DateText, Kind, Ref, Trunc, refs_of
+from sandbox.plan.terms import Bin, DatePart, DateText, Ref, Trunc, refs_of
 from sandbox.plan.view_columns import extended
 from sandbox.plan.view_sql import materialise
 from sandbox.protocol import Limits, Scalar
+from sandbox.stages.apart import counted_apart
 from sandbox.stages.cell_reading import read_cells
 from sandbox.stages.contrasts import is_dimension, tracks_outside
 from sandbox.stages.existence import may_lack
 from sandbox.stages.left_out import judge_left_out
 from sandbox.stages.reentry import filled, needed_before, public_in
-from sandbox.stages.stage_one import distinct_sql, stage_one_sql, statement, top_needed
+from sandbox.stages.stage_one import stage_one_sql, statement, top_needed
 from sandbox.stages.stage_two import Row, StageTwo
 
 
@@ -97,10 +98,12 @@ def release(
         table = stage_two.compute(plan.result)
     rows, withheld = list(table.rows), list(table.withheld)
     hidden = sum(item.withheld for item in done.values())
+    collapsed = sum(item.collapsed for item in done.values())
     if _shows_the_collapsed(plan, done):
         rows.append(tuple(None for _ in table.types))
         withheld.append(tuple(range(len(table.types))))
-    suppressed = sum(1 for mask in withheld if mask)
+        collapsed -= 1
+    suppressed = sum(1 for mask in withheld if mask) + collapsed
     report: Counter[str] = Counter()
     for item in done.values():
         report.update(item.report)
@@ -108,7 +111,7 @@ def release(
         types=table.types,
         rows=tuple(rows),
         withheld=tuple(withheld),
-        suppressed=suppressed or min(hidden, 1),
+        suppressed=suppressed,
         partial=bool(hidden),
         report=tuple(sorted((str(ground), count) for ground, count in report.items())),
         history=join_entries(plan.fingerprint, [item.history for item in done.values()]),
@@ -159,8 +162,8 @@ def control(
     history: Sequence[str],
 ) -> Controlled:
     """Return the controlled cells of a block."""
-    policy = extended(policy, block.views)
     materialise(block.views, connection, policy)
+    policy = extended(policy, block.views)
     cells, key_types, sql = _stage_one(block, policy, rule, connection)
     judge_unanimity(
         cells,
@@ -171,7 +174,7 @@ def control(
     judge_left_out(block, policy, rule.min_units, cells, connection)
     past.compare(block, policy, rule, cells, history, connection)
     shown, held_back = _split(_visible_groups(block, cells))
-    distinct = _distinct(block, policy, cells, connection)
+    distinct = counted_apart(block, policy, rule, cells, connection)
     tracked = _tracked_hidden(block, policy)
     report: Counter[str] = Counter()
     rows: list[Row] = []
@@ -328,37 +331,5 @@ def _row(keys: tuple[object, ...], values: tuple[Value, ...]) -> Row:
     )
 
 
-def _distinct(
-    block: Block,
-    policy: Policy,
-    cells: Sequence[Cell],
-    connection: duckdb.DuckDBPyConnection,
-) -> dict[tuple[object, ...], dict[int, int]]:
-    found: dict[tuple[object, ...], dict[int, int]] = {}
-    counted = None if block.hidden else block.units[0].ref
-    for index, aggregate in enumerate(block.aggregates):
-        if aggregate.function != "count_distinct":
-            continue
-        if counted is not None and aggregate.pieces == (counted,):
-            # Stage 1 counted them already: its cells are the visible ones.
-            for cell in cells:
-                found.setdefault(cell.keys, {})[index] = cell.units
-        else:
-            for row in connection.execute(distinct_sql(block, policy, index)).fetchall():
-                found.setdefault(row[:-1], {})[index] = row[-1]
-    return found
-
-
 def _value_types(block: Block) -> tuple[str, ...]:
-    return tuple(
-        "BIGINT"
-        if item.function in ("count", "count_distinct")
-        else "HUGEINT"
-        if item.function == "sum" and all(_is_whole(piece) for piece in item.pieces)
-        else "DOUBLE"
-        for item in block.aggregates
-    )
-
-
-def _is_whole(piece: object) -> bool:
-    return piece is None or getattr(piece, "kind", None) is Kind.INTEGER
+    return tuple(item.value_type for item in block.aggregates)

@@ -8,18 +8,14 @@ extremes, and the units outside the filter. The engine sees nothing but this tex
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 
 from policies.document import AggregateRule, Policy
-from sandbox.plan.block import Block, Unit
+from sandbox.plan.block import Aggregate, Block, Unit
 from sandbox.plan.render import predicate_sql, term_sql
-from sandbox.plan.terms import Always, Kind, Ref
+from sandbox.plan.terms import Always, Ref
 from sandbox.quoting import quoted
+from sandbox.stages.atom_columns import AtomColumns, scales_of
 from sandbox.stages.contrasts import contrast_sql, tracks_outside
-
-DEFAULT_SCALE = 6  # decimals kept of a DOUBLE whose policy names none
-# Doubles from here on would overflow exact sums; they count as missing.
-DOUBLE_LIMIT = Decimal(10) ** 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +25,7 @@ class Statement:
     sql: str
     unit: Unit
     names: tuple[str, ...]
+    scales: tuple[int, ...]  # of each atom of the block, the decimals of its whole sums
 
 
 def stage_one_sql(block: Block, policy: Policy) -> str:
@@ -46,9 +43,8 @@ def statement(
     """
     keys = [f"k{i}" for i in range(len(block.keys))]
     hidden = [f"h{i}" for i in range(len(block.hidden))]
-    measures = range(len(block.measured))
+    atoms = AtomColumns.of(block)
     group = ", ".join((*keys, *hidden))
-    summed = [ref in block.summed for ref in block.measured]
     contrasts = range(len(contrast_sql(block.where)))
     names = [*keys, *hidden, "units", "n", "outside", "top_n"]
     cells = [
@@ -61,37 +57,33 @@ def statement(
     ]
     names += [f"x{j}" for j in contrasts]
     cells += [f"count(*) FILTER (x{j} > 0 AND known) AS x{j}" for j in contrasts]
-    for j in measures:
-        found = [
-            (f"m{j}_n", f"coalesce(sum(n{j}), 0)"),
-            (f"m{j}_units", f"count(*) FILTER (n{j} > 0 AND known)"),
-            (f"m{j}_gaps", f"count(*) FILTER (r > n{j} AND known)"),
-            (f"m{j}_top_n", f"{_largest(f'n{j}', top)} FILTER (n{j} > 0 AND known)"),
-        ]
-        if summed[j]:
-            found += [
-                (f"m{j}_sum", f"sum(s{j})"),
-                (f"m{j}_abs", f"sum(a{j})"),
-                (f"m{j}_top", f"{_largest(f'a{j}', top)} FILTER (n{j} > 0 AND known)"),
-                (f"m{j}_low", f"min(lo{j})"),
-                (f"m{j}_high", f"max(hi{j})"),
-            ]
-        names += [name for name, _ in found]
-        cells += [f"{expression} AS {name}" for name, expression in found]
+    found = atoms.per_cell(_largest("{}", top))
+    names += [name for name, _ in found]
+    cells += [f"{expression} AS {name}" for name, expression in found]
     sql = (
         f"WITH base AS ({base_sql(block, policy, unit)}), "
-        f"per_unit AS ({_per_unit(unit, [*keys, *hidden], summed, len(contrasts))}) "
+        f"per_unit AS ({_per_unit(unit, [*keys, *hidden], atoms, len(contrasts))}) "
         f"SELECT {', '.join(cells)} FROM per_unit"
     )
-    return Statement(sql + (f" GROUP BY {group}" if group else ""), unit, tuple(names))
+    return Statement(
+        sql + (f" GROUP BY {group}" if group else ""),
+        unit,
+        tuple(names),
+        scales_of(block, policy),
+    )
 
 
 def _largest(column: str, top: int | None) -> str:
     return f"max({column})" if top is None else f"max({column}, {top})"
 
 
-def base_sql(block: Block, policy: Policy, unit: Unit) -> str:
-    """Return the joined rows with keys k, hidden keys h, unit u, filter i, measures m."""
+def base_sql(
+    block: Block, policy: Policy, unit: Unit, *, more: tuple[str, ...] = ()
+) -> str:
+    """Return the joined rows with keys k, hidden keys h, unit u, filter i, measures m.
+
+    `more` columns stand after these.
+    """
     outside = tracks_outside(block, policy)
     columns = [f"{term_sql(term)} AS k{i}" for i, term in enumerate(block.keys)]
     columns += [f"{term_sql(term)} AS h{i}" for i, term in enumerate(block.hidden)]
@@ -100,12 +92,7 @@ def base_sql(block: Block, policy: Policy, unit: Unit) -> str:
         f"{f'(({predicate_sql(block.where)}) IS TRUE)' if outside else 'TRUE'} AS i",
     ]
     columns += [f"{text} AS x{j}" for j, text in enumerate(contrast_sql(block.where))]
-    for j, ref in enumerate(block.measured):
-        exact = exact_sql(ref, policy)
-        # What a sum leaves out (NaN, infinity) is no value for a count either, or the two
-        # counts of one column would tell how many such values there are.
-        taken = exact if ref in block.summed else f"{_present_sql(ref, exact)} IS NOT NULL"
-        columns.append(f"{taken} AS m{j}")
+    columns += [*AtomColumns.of(block).base(policy), *more]
     conditions = (
         [] if outside or block.where == Always(value=True) else [predicate_sql(block.where)]
     )
@@ -146,9 +133,11 @@ def from_sql(block: Block) -> str:
     return text
 
 
-def _per_unit(unit: Unit, keys: list[str], summed: list[bool], contrasts: int) -> str:
+def _per_unit(unit: Unit, keys: list[str], atoms: AtomColumns, contrasts: int) -> str:
     if unit.ref is None:
-        return _per_row(keys, summed, contrasts)
+        columns = [*keys, "TRUE AS known", "i::INTEGER AS r", "(NOT i)::INTEGER AS o"]
+        columns += [f"x{j}::INTEGER AS x{j}" for j in range(contrasts)]
+        return f"SELECT {', '.join((*columns, *atoms.per_row()))} FROM base"
     columns = [
         *keys,
         "u IS NOT NULL AS known",
@@ -156,57 +145,8 @@ def _per_unit(unit: Unit, keys: list[str], summed: list[bool], contrasts: int) -
         "count(*) FILTER (NOT i) AS o",
     ]
     columns += [f"count(*) FILTER (x{j}) AS x{j}" for j in range(contrasts)]
-    for j, is_summed in enumerate(summed):
-        if is_summed:
-            columns += [
-                f"count(m{j}) FILTER (i) AS n{j}",
-                f"sum(m{j}) FILTER (i) AS s{j}",
-                f"sum(abs(m{j})) FILTER (i) AS a{j}",
-                f"min(m{j}) FILTER (i) AS lo{j}",
-                f"max(m{j}) FILTER (i) AS hi{j}",
-            ]
-        else:
-            columns.append(f"count(*) FILTER (i AND m{j}) AS n{j}")
+    columns += atoms.per_unit()
     return f"SELECT {', '.join(columns)} FROM base GROUP BY {', '.join((*keys, 'u'))}"
-
-
-def _per_row(keys: list[str], summed: list[bool], contrasts: int) -> str:
-    # Each row is its own unit: no grouping is needed to know what a unit contributes.
-    columns = [*keys, "TRUE AS known", "i::INTEGER AS r", "(NOT i)::INTEGER AS o"]
-    columns += [f"x{j}::INTEGER AS x{j}" for j in range(contrasts)]
-    for j, is_summed in enumerate(summed):
-        if is_summed:
-            columns.append(f"(i AND m{j} IS NOT NULL)::INTEGER AS n{j}")
-            for name, value in (("s", "{}"), ("a", "abs({})"), ("lo", "{}"), ("hi", "{}")):
-                columns.append(f"CASE WHEN i THEN {value.format(f'm{j}')} END AS {name}{j}")
-        else:
-            columns.append(f"(i AND m{j})::INTEGER AS n{j}")
-    return f"SELECT {', '.join(columns)} FROM base"
-
-
-def exact_sql(ref: Ref, policy: Policy) -> str:
-    """Return a measure in a type whose sums are exact and cannot overflow on real data."""
-    text = term_sql(ref)
-    if ref.kind is Kind.INTEGER:
-        return f"CAST({text} AS HUGEINT)"
-    if ref.kind is Kind.DECIMAL:
-        return f"CAST({text} AS DECIMAL(38,{ref.scale or 0}))"
-    return (
-        f"CASE WHEN isfinite({text}) AND abs({text}) < {DOUBLE_LIMIT} "
-        f"THEN CAST({text} AS DECIMAL(38,{scale_of(ref, policy)})) END"
-    )
-
-
-def _present_sql(ref: Ref, exact: str) -> str:
-    return f"({exact})" if ref.kind is Kind.DOUBLE else term_sql(ref)
-
-
-def scale_of(ref: Ref, policy: Policy) -> int:
-    """Return how many decimals of a DOUBLE measure its sums keep."""
-    table = policy.table(ref.table)
-    column = None if table is None else table.column(ref.column)
-    scale = None if column is None else column.scale
-    return DEFAULT_SCALE if scale is None else scale
 
 
 def top_needed(rule: AggregateRule) -> int:
@@ -214,18 +154,37 @@ def top_needed(rule: AggregateRule) -> int:
     return max(rule.dominance.n or 0, 2)
 
 
+def taken_sql(aggregate: Aggregate) -> str:
+    """Return the condition on base rows that an aggregate takes them."""
+    if aggregate.hidden is None:
+        return "i"
+    codes = [str(i) for i, piece in enumerate(aggregate.pieces) if piece is not None]
+    return f"i AND h{aggregate.hidden} IN ({', '.join(codes)})"
+
+
+def names_unit(block: Block, policy: Policy, ref: Ref) -> bool:
+    """Whether a column names who is protected, by itself or by what it is joined with."""
+    same = {ref}
+    for _ in block.joins:
+        same |= {r for join in block.joins if same & set(join) for r in join}
+    table = policy.table(ref.table)
+    own = set() if table is None else {unit.column for unit in table.units}
+    return ref.column in own or bool(same & {unit.ref for unit in block.units})
+
+
 def distinct_sql(block: Block, policy: Policy, index: int) -> str:
-    """Return per visible cell the distinct units that an aggregate counts, as column d."""
+    """Return per visible cell the distinct units that an aggregate counts, as column d.
+
+    Of a column that names no unit, nothing: its values must pass one by one.
+    """
     aggregate = block.aggregates[index]
     ref = next(piece for piece in aggregate.pieces if isinstance(piece, Ref))
     keys = ", ".join(f"k{i}" for i in range(len(block.keys)))
-    unit = Unit("", ref)
-    condition = "i"
-    if aggregate.hidden is not None:
-        codes = [str(i) for i, piece in enumerate(aggregate.pieces) if piece is not None]
-        condition = f"i AND h{aggregate.hidden} IN ({', '.join(codes)})"
+    counted = f"count(DISTINCT u) FILTER ({taken_sql(aggregate)})"
+    if not names_unit(block, policy, ref):
+        counted = "CAST(NULL AS BIGINT)"
     return (
-        f"SELECT {keys + ', ' if keys else ''}count(DISTINCT u) FILTER ({condition}) AS d "
-        f"FROM ({base_sql(block, policy, unit)}) AS base"
+        f"SELECT {keys + ', ' if keys else ''}{counted} AS d "
+        f"FROM ({base_sql(block, policy, Unit('', ref))}) AS base"
         + (f" GROUP BY {keys}" if keys else "")
     )

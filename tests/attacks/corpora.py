@@ -57,23 +57,42 @@ class Attack:
     expected: str
     world: str
     codes: frozenset[str]  # one of them must be among the reasons; empty: any
+    secret: str = ""  # SQL of what the plain answer tells and ours must not
 
 
-def hostile() -> list[Attack]:
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Several queries of one consumer, whose answers together would tell a secret."""
+
+    name: str
+    world: str
+    secret: str
+    steps: tuple[str, ...]
+
+
+def series() -> list[Series]:
+    """Return every session of the wider grammar."""
+    return [
+        Series(item["name"], item["world"], item["secret"], tuple(item["steps"]))
+        for item in read(CORPUS / "sessions-wide.yaml")["sessions"]
+    ]
+
+
+def hostile(pattern: str = "hostile*.yaml") -> list[Attack]:
     """Return every hostile query of our own, in the order of the files."""
     found = []
-    for path in sorted(CORPUS.glob("hostile*.yaml")):
+    for path in sorted(CORPUS.glob(pattern)):
         data = read(path)
         world = data.get("world", "ships")
-        prefix = "" if world == "ships" else f"{world}-"
         found += [
             Attack(
-                f"{prefix}{group['name']}-{number:02}",
+                f"{world}-{group['name']}-{number:02}",
                 group["name"],
                 sql,
                 group["expected"],
                 world,
                 frozenset(group.get("codes", ())),
+                group.get("secret", ""),
             )
             for group in data["classes"]
             for number, sql in enumerate(group["queries"], start=1)

@@ -39,7 +39,7 @@ def tables(*, planted: bool) -> dict[str, pa.Table]:
             machine["site"] = "Nowhere"
         for machine in machines[50:52]:
             machine["vendor"] = "Rarity"
-        runs[10]["energy_kwh"] = 9_000_000.0
+        runs[10]["energy_kwh"] = 90_000_000.0
         for run in runs[:40]:
             run.update(product="prototype", operator_id=1)
         for failure, number in zip(failures[:2], (5, 6), strict=True):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import re
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import cast
 
 import duckdb
 import pytest
@@ -13,18 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.decision import Request, Verdict, decide
+from policies.reasons import Reason
 from sandbox.analyse import analyse
-from sandbox.engine import open_engine
-from sandbox.protocol import Limits
 from sandbox.simulate import Session, Simulator
 from tests.attacks import world
+from tests.attacks.doubles import ParserOnly
 from tests.attacks.grammar import asked
 
 POLICY = world.policy()
 PURPOSE = POLICY.aggregate_rules[0].purposes[0]
-_PARSER = re.compile(
-    r"SELECT json_serialize_sql\(\?::VARCHAR(, [a-z_]+ := (true|false))*\)"
-)
 _CODE = re.compile(r"[a-z][a-z0-9_]*")
 # What only the engine says; a message of ours that holds it was passed on from there.
 _ENGINE_WORDS = re.compile(
@@ -33,25 +31,10 @@ _ENGINE_WORDS = re.compile(
     re.IGNORECASE,
 )
 # Values of the world: no message may quote one that the query did not write itself.
-_SECRETS = ("Obscura", "Tinyhavn", "Tuvalu", "MV Secret", "77777.77", "9000000")
-
-
-class ParserOnly:
-    """A connection that fails the test when anything but the parser is run."""
-
-    def __init__(self) -> None:
-        self._inner = open_engine({}, Limits(memory_bytes=2 * 1024**3))
-        self.calls = 0
-
-    def execute(self, sql: str, values: Any = None) -> duckdb.DuckDBPyConnection:
-        """Run the parser."""
-        self.calls += 1
-        assert _PARSER.fullmatch(sql), "analysis ran a statement of its own"
-        assert len(values) == 1
-        return self._inner.execute(sql, values)
-
-    def __getattr__(self, name: str) -> Any:
-        raise AssertionError(f"analysis touched the connection's {name}")
+_SECRETS = (
+    "Obscura", "Tinyhavn", "Tuvalu", "MV Secret", "77777.77", "9000000",
+    "Person 17", "Tinyville", "70000000", "SN-000", "Rarity", "sabotage",
+)  # fmt: skip
 
 
 def _corpus() -> list[str]:
@@ -116,6 +99,16 @@ SCHEMAS = {
 }  # fmt: skip
 
 
+def check_reasons(reasons: Sequence[Reason], sql: str) -> None:
+    """Check that reasons are named, say something, and quote neither engine nor data."""
+    for reason in reasons:
+        assert _CODE.fullmatch(reason.code)
+        assert reason.message
+        said = f"{reason.message} {reason.hint}"
+        assert not _ENGINE_WORDS.search(said), said
+        assert all(secret not in said or secret in sql for secret in _SECRETS), said
+
+
 def _check_analysis(sql: str) -> None:
     guarded = ParserOnly()
     found = analyse(sql, POLICY, SCHEMAS, cast("duckdb.DuckDBPyConnection", guarded))
@@ -126,12 +119,7 @@ def _check_analysis(sql: str) -> None:
         assert decision.reasons, sql
     else:
         assert found.plan is not None
-    for reason in decision.reasons:
-        assert _CODE.fullmatch(reason.code)
-        assert reason.message
-        said = f"{reason.message} {reason.hint}"
-        assert not _ENGINE_WORDS.search(said), said
-        assert all(secret not in said or secret in sql for secret in _SECRETS), said
+    check_reasons(decision.reasons, sql)
 
 
 @given(sql=mutated())
@@ -199,10 +187,10 @@ def test_simulate_mutated_query_never_shows_engine_text(
 
 def test_simulate_engine_failure_is_named_not_quoted(simulator: Simulator) -> None:
     answer = simulator.answer(
-        "SELECT 170141183460469231731687303715884105727 + count(*) FROM ships",
+        "SELECT upper(count(*)) + 1 FROM ships",
         None,
         Session(),
     )
 
-    assert [reason["code"] for reason in answer["reasons"]] == ["engine_failed"]
+    assert [reason["code"] for reason in answer["reasons"]] == ["result_types"]
     assert not _ENGINE_WORDS.search(str(answer["reasons"]))

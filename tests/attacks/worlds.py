@@ -90,6 +90,18 @@ def stand(name: str, folder: Path, *, planted: bool) -> Stand:
     )
 
 
+def schemas(files: dict[str, Path]) -> dict[str, list[tuple[str, str]]]:
+    """Return the columns and engine types of each table."""
+    connection = duckdb.connect()
+    return {
+        name: [
+            (row[0], row[1])
+            for row in connection.execute(f"DESCRIBE FROM '{path}'").fetchall()
+        ]
+        for name, path in files.items()
+    }
+
+
 def _plain(
     policy: Policy, files: dict[str, Path], *, order: str
 ) -> duckdb.DuckDBPyConnection:

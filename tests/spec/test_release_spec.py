@@ -35,7 +35,10 @@ def _cases() -> list[Any]:
 def _policy(case: dict[str, Any]) -> Policy:
     rule = {
         "kind": "aggregate", "mode": "safe", "min_units": 10, "purposes": [PURPOSE],
-        "aggregates": ["count", "count_distinct", "sum", "avg"], "approval": "automatic",
+        "aggregates": [
+            "count", "count_distinct", "approx_count_distinct", "sum", "avg", "stddev",
+            "variance", "covar", "corr", "regr", "skewness", "kurtosis", "quantile",
+        ], "approval": "automatic",
         **case.get("rule", {}),
     }  # fmt: skip
     units = case.get("units", [{"domain": "person", "column": "id"}])

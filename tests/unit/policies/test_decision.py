@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.composing import line_numbers
 from policies.decision import Decision, Request, Verdict, decide, rule_for
 from policies.document import Aggregate, Approval, Column, Mode, Policy, Role
 from policies.shape import ColumnUse, Finding, JoinUse, Place, QueryShape, Usage
 from tests.unit.policies.policy_values import (
+    EXAMPLE,
     aggregate_rules,
     example,
     honest_shapes,
@@ -239,3 +241,99 @@ def test_decide_refusal_has_reasons_and_each_a_way_forward(
     assert all(
         reason.code and reason.message and reason.hint for reason in decision.reasons
     )
+
+
+ASKED = QueryShape(
+    tables=("patients", "visits", "nowhere"),
+    uses=(
+        ColumnUse("patients", "income", Usage.RANGE, on_grid=False),
+        ColumnUse("patients", "name", Usage.GROUP_KEY),
+        ColumnUse("patients", "unnamed", Usage.GROUP_KEY),
+    ),
+    joins=(JoinUse("patients", "city", "visits", "patient_id", "inner"),),
+    aggregates=("sum",),
+    fingerprint=PLAN,
+)
+
+
+def test_decide_with_lines_names_the_line_of_each_reason() -> None:
+    text = EXAMPLE.splitlines()
+
+    decision = decide(example(), SAFE, ASKED, lines=line_numbers(EXAMPLE))
+
+    lines = {
+        reason.policy_path: text[(reason.policy_line or 0) - 1].strip()
+        for reason in decision.reasons
+    }
+    assert lines == {
+        "tables": "tables:",
+        "tables.patients.columns.income": "income: {role: measure, grid: 5000, scale: 2}",
+        "tables.patients.columns.name": "name: {role: hidden}",
+        "tables.patients.columns.unnamed": "columns:",
+        "tables.patients.units": "units: [{domain: person, column: id}]",
+        "rules[0].aggregates": "aggregates: [count, count_distinct, avg]",
+    }
+
+
+def test_decide_without_lines_names_paths_only() -> None:
+    assert {r.policy_line for r in decide(example(), SAFE, ASKED).reasons} == {None}
+
+
+@pytest.mark.parametrize(
+    ("use", "hint"),
+    [
+        (
+            ColumnUse("patients", "name", Usage.GROUP_KEY),
+            "Leave it out. You may use: age, city, diagnosis, failure, id, income, ",
+        ),
+        (
+            ColumnUse("patients", "age", Usage.COUNT_DISTINCT, aggregate="count_distinct"),
+            "Count rows instead: count(*), or take avg(age).",
+        ),
+        (
+            ColumnUse("patients", "visit_date", Usage.AGGREGATE, aggregate="sum"),
+            "Group by it: SELECT date_trunc('month', visit_date), count(*) FROM patients ",
+        ),
+        (
+            ColumnUse("patients", "income", Usage.GROUP_KEY),
+            "Use bins: floor(income / 5000) * 5000, or a multiple of 5000.",
+        ),
+        (
+            ColumnUse("patients", "income", Usage.RANGE, on_grid=False),
+            "Use `income < c` or `income >= c`, c a multiple of 5000.",
+        ),
+        (
+            ColumnUse("patients", "visit_date", Usage.RANGE, on_grid=False),
+            "Use `visit_date >= d` or `visit_date < d`, d the first day of a month.",
+        ),
+        (ColumnUse("patients", "visit_id", Usage.ROW_OUTPUT), "for example count(*)"),
+    ],
+)
+def test_decide_hint_names_columns_and_grids_of_the_policy(
+    use: ColumnUse, hint: str
+) -> None:
+    (reason,) = decide(example(), SAFE, QueryShape(uses=(use,), fingerprint=PLAN)).reasons
+
+    assert hint in reason.hint
+
+
+def test_decide_join_of_a_hidden_column_without_its_use_is_refused() -> None:
+    shape = QueryShape(
+        joins=(JoinUse("patients", "name", "cities", "mayor", "inner"),), fingerprint=PLAN
+    )
+
+    assert codes(decide(example(), SAFE, shape)) == ["column_hidden"]
+
+
+def test_decide_join_of_a_key_with_a_public_table_names_dimensions() -> None:
+    shape = QueryShape(
+        joins=(JoinUse("cities", "x", "patients", "id", "inner"),), fingerprint=PLAN
+    )
+    bare = QueryShape(
+        joins=(JoinUse("cities", "x", "visits", "payer", "inner"),), fingerprint=PLAN
+    )
+
+    hints = [decide(example(), SAFE, asked).reasons[0].hint for asked in (shape, bare)]
+
+    assert hints[0] == "Join on a dimension of `patients`: city, diagnosis, failure."
+    assert hints[1].startswith("`visits` has no plain dimension")

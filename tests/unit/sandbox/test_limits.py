@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from sandbox.sql import limits
@@ -28,7 +32,7 @@ LARGE = {
     "cube": "SELECT 1 FROM t GROUP BY CUBE(a,b,c,d,e,f,g,h,i)",
     "rollups": "SELECT 1 FROM t GROUP BY " + ", ".join(["ROLLUP(a,b,c,d)"] * 4),
     "sets": "SELECT 1 GROUP BY GROUPING SETS (" + "(a)," * 300 + "b)",
-    "with": "WITH a AS (" * 20 + "SELECT 1" + ") FROM a" * 20,
+    "with": "WITH a AS (" * 3 + "SELECT 1" + ") FROM a" * 3,
 }
 
 
@@ -104,6 +108,7 @@ def test_check_text_unseen_character_is_refused(sql: str) -> None:
         "SELECT a, count(*) FROM t GROUP BY GROUPING SETS ((a, b), (a), ())",
         "SELECT a FROM t GROUP BY CUBE(a, b, c), ROLLUP(d, e)",
         "SELECT a IN (" + "1," * 2_000 + "1) FROM t",
+        "WITH " + ", ".join(["a AS (WITH b AS (SELECT 1) FROM b)"] * 9) + " FROM a",
     ],
 )
 def test_check_text_plain_passes(sql: str) -> None:
@@ -112,3 +117,48 @@ def test_check_text_plain_passes(sql: str) -> None:
 
 def test_check_text_long_string_is_one_token() -> None:
     assert check_text("SELECT '" + "(" * (limits.MAX_SQL_CHARACTERS - 100) + "'") is None
+
+
+HOSTILE = {
+    **LARGE,
+    "quotes": "SELECT '" + "''" * 49_000 + "'",
+    "escapes": "SELECT e'" + "\\'" * 49_000 + "'",
+    "word": "SELECT " + "\u0430" * 99_000,
+    "comments": "/* a */" * 14_000 + "SELECT 1",
+    "open with": "WITH a AS " + "(" * 49,
+    "bad with": "WITH a AS (" * 2 + "SELECT 1 1 1" + ") FROM a" * 2,
+    "long": "SELECT " + "a + " * 2_400 + "a",
+    "long list": "SELECT a IN (" + "1," * 2_400 + "1) FROM t",
+}
+_MEASURE = """
+import resource, sys, time
+import duckdb
+from sandbox.sql.parse import parse_query
+
+connection = duckdb.connect()
+connection.execute("SET threads = 1")
+parse_query("SELECT 1 FROM t", connection)
+text = sys.stdin.buffer.read().decode()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+started = time.process_time()
+parse_query(text, connection)
+seconds = time.process_time() - started
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, seconds)
+"""
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_parse_query_hostile_text_stays_small_and_quick(what: str) -> None:
+    """In a process of its own: below 200 MB; the time has room for a busy machine."""
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE],
+        input=HOSTILE[what].encode(),
+        capture_output=True,
+        check=True,
+        timeout=60,
+        cwd=Path(__file__).parents[3],
+    )
+
+    kilobytes, seconds = done.stdout.split()
+    assert int(kilobytes) < 200 * 1024
+    assert float(seconds) < 1.0

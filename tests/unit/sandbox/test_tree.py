@@ -311,6 +311,7 @@ def test_parse_query_without_branch_is_named(
         ("VALUES " + "(1)," * 200 + "(1)", "query_too_complex"),
         ("SELECT " + "(SELECT " * 70 + "1" + ")" * 70, "query_too_complex"),
         ("SELECT 1 FROM t" + ", t" * 70, "query_too_complex"),
+        ("SELECT " + "a + " * 2_000 + "a", "query_too_complex"),
         ("PIVOT t ON a USING sum(b)", "select_only"),
         ("SELECT 1; SELECT 2", "one_statement"),
     ],

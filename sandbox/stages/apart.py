@@ -1,0 +1,242 @@
+"""What is counted beside the cells: distinct units over several pieces, distinct values,
+and quantiles, which are interpolated over the bins of a measure's grid.
+
+Of values only those count whose own cells pass. Bins are merged with their neighbours until
+each passes; a quantile then tells no more than the merged histogram would, and none is told
+in an outermost bin that had to be merged, whose far edge is the value of a few.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+import duckdb
+
+from policies.document import AggregateRule, Policy
+from sandbox.disclosure.cell import Cell
+from sandbox.disclosure.suppression import is_dominated
+from sandbox.errors import ResourceExceeded
+from sandbox.plan.block import Block, Unit
+from sandbox.plan.render import term_sql
+from sandbox.plan.terms import Bin, Ref
+from sandbox.stages.atom_columns import exact_sql
+from sandbox.stages.stage_one import base_sql, distinct_sql, names_unit, taken_sql
+
+MAX_BINS = 200_000
+Keys = tuple[object, ...]
+Found = dict[Keys, dict[int, int | float]]
+
+
+def counted_apart(
+    block: Block,
+    policy: Policy,
+    rule: AggregateRule,
+    cells: Sequence[Cell],
+    connection: duckdb.DuckDBPyConnection,
+) -> Found:
+    """Return by visible key, for each aggregate that is not made of atoms, its value.
+
+    A value that may not leave is missing: `values_of` withholds what it does not find.
+    """
+    found: Found = {}
+    counted = None if block.hidden else block.units[0].ref
+    for index, aggregate in enumerate(block.aggregates):
+        if aggregate.function == "quantile":
+            for keys, value in _quantiles(block, policy, rule, index, connection):
+                found.setdefault(keys, {})[index] = value
+        elif aggregate.function != "count_distinct":
+            continue
+        elif counted is not None and aggregate.pieces == (counted,):
+            # Stage 1 counted them already: its cells are the visible ones.
+            for cell in cells:
+                found.setdefault(cell.keys, {})[index] = cell.units
+        elif names_unit(block, policy, _ref_of(block, index)):
+            for row in connection.execute(distinct_sql(block, policy, index)).fetchall():
+                found.setdefault(row[:-1], {})[index] = row[-1]
+        else:
+            for keys, value in _values(block, policy, rule, index, connection):
+                found.setdefault(keys, {})[index] = value
+    return found
+
+
+def _ref_of(block: Block, index: int) -> Ref:
+    return next(p for p in block.aggregates[index].pieces if isinstance(p, Ref))
+
+
+# --- distinct values
+
+
+def _values(
+    block: Block,
+    policy: Policy,
+    rule: AggregateRule,
+    index: int,
+    connection: duckdb.DuckDBPyConnection,
+) -> Iterator[tuple[Keys, int]]:
+    ref = _ref_of(block, index)
+    keys = ["TRUE", *(f"k{i}" for i in range(len(block.keys)))]
+    passing: dict[Keys, set[object]] = {}
+    for number, unit in enumerate(block.units):
+        units = "count(*)" if unit.ref is None else "count(DISTINCT u)"
+        base = base_sql(block, policy, unit, more=(f"{term_sql(ref)} AS d",))
+        rows = connection.execute(
+            f"SELECT {', '.join(keys)}, d FROM ({base}) AS base "
+            f"WHERE {taken_sql(block.aggregates[index])} AND d IS NOT NULL "
+            f"GROUP BY ALL HAVING {units} >= {rule.min_units} LIMIT {MAX_BINS + 1}"
+        ).fetchall()
+        _check_size(rows)
+        own: dict[Keys, set[object]] = {}
+        for row in rows:
+            own.setdefault(row[1:-1], set()).add(row[-1])
+        passing = (
+            own if not number else {k: v & own.get(k, set()) for k, v in passing.items()}
+        )
+    table = policy.table(ref.table)
+    column = None if table is None else table.column(ref.column)
+    # That a sensitive column has one value is that value, for everyone.
+    fewest = 2 if column is not None and column.sensitive else 1
+    for found, values in passing.items():
+        if len(values) >= fewest:
+            yield found, len(values)
+
+
+def _check_size(rows: Sequence[object]) -> None:
+    if len(rows) > MAX_BINS:
+        raise ResourceExceeded(
+            f"the query makes more than {MAX_BINS} groups",
+            hint="Group by fewer or coarser keys.",
+        )
+
+
+# --- quantiles
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The rows of one bin, or of several that were merged, for each kind of unit."""
+
+    low: int  # number of the first bin
+    end: int  # number of the last bin, plus one
+    n: int
+    units: tuple[int, ...]  # a lower bound of the units
+    fresh: tuple[int, ...]  # units that no lower bin has; these add up
+    top: tuple[int, ...]  # an upper bound of one unit's rows
+    cap: tuple[int, ...]  # the most rows of one unit in all bins
+
+    def joined(self, other: _Part) -> _Part:
+        fresh = tuple(a + b for a, b in zip(self.fresh, other.fresh, strict=True))
+        units = zip(self.units, other.units, fresh, strict=True)
+        cap = tuple(map(max, self.cap, other.cap))
+        top = zip(self.top, other.top, cap, strict=True)
+        return _Part(
+            self.low,
+            other.end,
+            self.n + other.n,
+            tuple(map(max, units)),
+            fresh,
+            tuple(min(a + b, most) for a, b, most in top),
+            cap,
+        )
+
+    def passes(self, rule: AggregateRule) -> bool:
+        copies = max(rule.dominance.n or 0, 2)
+        return min(self.units) >= rule.min_units and not any(
+            is_dominated((top,) * copies, self.n, rule.dominance) for top in self.top
+        )
+
+
+def _quantiles(
+    block: Block,
+    policy: Policy,
+    rule: AggregateRule,
+    index: int,
+    connection: duckdb.DuckDBPyConnection,
+) -> Iterator[tuple[Keys, float]]:
+    aggregate, ref = block.aggregates[index], _ref_of(block, index)
+    table = policy.table(ref.table)
+    column = None if table is None else table.column(ref.column)
+    if column is None or column.grid is None or aggregate.level is None:
+        return
+    bins: dict[tuple[Keys, int], _Part] = {}
+    for unit in block.units:
+        sql = _bins_sql(block, policy, unit, index, column.grid)
+        rows = connection.execute(sql).fetchall()
+        _check_size(rows)
+        for *keys, number, n, units, fresh, top, cap in rows:
+            place = (tuple(keys[1:]), int(number))
+            own = _Part(place[1], place[1] + 1, n, (units,), (fresh,), (top,), (cap,))
+            known = bins.get(place)
+            bins[place] = own if known is None else _beside(known, own)
+    ordered = sorted(bins.items(), key=lambda item: (str(item[0][0]), item[0][1]))
+    for key, group in itertools.groupby(ordered, key=lambda item: item[0][0]):
+        value = _interpolated([part for _, part in group], aggregate.level, rule)
+        if value is not None:
+            yield key, value * float(column.grid)
+
+
+def _bins_sql(block: Block, policy: Policy, unit: Unit, index: int, grid: Decimal) -> str:
+    ref = _ref_of(block, index)
+    numbered = term_sql(Bin(ref, grid, index_only=True, truncating=False))
+    bin_ = f"CASE WHEN ({exact_sql(ref, policy)}) IS NOT NULL THEN {numbered} END AS b"
+    base = base_sql(block, policy, unit, more=(bin_,))
+    keys = ", ".join(["TRUE AS k", *(f"k{i}" for i in range(len(block.keys)))])
+    names = ", ".join(["k", *(f"k{i}" for i in range(len(block.keys)))])
+    taken = f"{taken_sql(block.aggregates[index])} AND b IS NOT NULL"
+    if unit.ref is None:
+        return (
+            f"SELECT {keys}, b, count(*), count(*), count(*), 1, 1 FROM ({base}) AS base "
+            f"WHERE {taken} GROUP BY ALL LIMIT {MAX_BINS + 1}"
+        )
+    return (
+        f"WITH own AS (SELECT {keys}, b, u, count(*) AS r FROM ({base}) AS base "
+        f"WHERE {taken} GROUP BY ALL), whole AS (SELECT *, "
+        f"min(b) OVER (PARTITION BY {names}, u) AS first, "
+        f"sum(r) OVER (PARTITION BY {names}, u) AS t FROM own) "
+        f"SELECT {names}, b, sum(r)::BIGINT, count(u), count(u) FILTER (b = first), "
+        "coalesce(max(r) FILTER (u IS NOT NULL), 0), "
+        "coalesce(max(t) FILTER (u IS NOT NULL), 0)::BIGINT "
+        f"FROM whole GROUP BY {names}, b LIMIT {MAX_BINS + 1}"
+    )
+
+
+def _beside(one: _Part, other: _Part) -> _Part:
+    return _Part(
+        one.low,
+        one.end,
+        one.n,
+        one.units + other.units,
+        one.fresh + other.fresh,
+        one.top + other.top,
+        one.cap + other.cap,
+    )
+
+
+def _interpolated(
+    bins: Sequence[_Part], level: Decimal, rule: AggregateRule
+) -> float | None:
+    """Return the quantile in units of the grid, or None where it may not be told."""
+    merged: list[_Part] = []
+    open_: _Part | None = None
+    for part in bins:
+        open_ = part if open_ is None else open_.joined(part)
+        if open_.passes(rule):
+            merged.append(open_)
+            open_ = None
+    if open_ is not None:
+        # Too few at the upper end: they go with those before them.
+        merged.append(merged.pop().joined(open_) if merged else open_)
+    rank = float(level) * sum(part.n for part in merged)
+    for place, part in enumerate(merged):
+        if rank > part.n and place + 1 < len(merged):
+            rank -= part.n
+            continue
+        # The outer edge of what was merged at an end is where the last one stands.
+        if place == 0 and not bins[0].passes(rule):
+            return None
+        if place + 1 == len(merged) and not bins[-1].passes(rule):
+            return None
+        return part.low + (part.end - part.low) * min(rank / part.n, 1.0)
+    return None

@@ -1,0 +1,92 @@
+"""What the corpora found wrong and is not yet mended: each mark goes with its mending."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sandbox.simulate import Session
+from tests.attacks.worlds import Stand, stand
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory: pytest.TempPathFactory) -> Stand:
+    return stand("clinic", tmp_path_factory.mktemp("clinic"), planted=True)
+
+
+def _ask(where: Stand, sql: str) -> dict[str, Any]:
+    answer = where.simulator.answer(sql, None, Session())
+    assert isinstance(answer, dict)
+    return answer
+
+
+@pytest.mark.xfail(
+    strict=False,
+    reason="ORDER BY takes another key or column than it names where keys are expressions "
+    "(keys are sorted canonically, the order's indices are not)",
+)
+@pytest.mark.parametrize(
+    "sql",
+    [
+        (
+            "SELECT year(visit_date) AS y, month(visit_date) AS m, count(*) AS n FROM visits "
+            "GROUP BY y, m ORDER BY y, m"
+        ),
+        (
+            "SELECT CASE WHEN los_days = 0 THEN 'day' WHEN los_days <= 2 THEN 'short' "
+            "ELSE 'long' END AS stay, count(*) AS n, avg(cost) AS c FROM visits "
+            "GROUP BY stay ORDER BY n DESC"
+        ),
+    ],
+)
+def test_order_is_that_which_was_asked(clinic: Stand, sql: str) -> None:
+    answer = _ask(clinic, sql)
+    expected = [row[:-1] for row in clinic.plain.execute(sql).fetchall()]
+
+    assert [tuple(row[:-1]) for row in answer["rows"]] == expected
+
+
+@pytest.mark.xfail(
+    strict=False,
+    reason="count(DISTINCT dimension) leaves out a value of few units and is not marked "
+    "partial (DESIGN 5: never printed as if whole)",
+)
+def test_distinct_without_a_withheld_value_is_partial(clinic: Stand) -> None:
+    answer = _ask(clinic, "SELECT count(DISTINCT city) FROM patients")
+
+    assert answer["partial"]
+
+
+@pytest.mark.xfail(
+    strict=False,
+    reason="a literal in a scalar subquery is snapped to the grid in silence: another "
+    "question is answered than was asked; only controlled results may be snapped",
+)
+def test_literal_in_a_subquery_is_refused_off_grid(clinic: Stand) -> None:
+    answer = _ask(clinic, "SELECT count(*) FROM patients WHERE income > (SELECT 51234)")
+
+    assert answer["verdict"] == "refuse"
+
+
+@pytest.mark.xfail(
+    strict=False,
+    reason="groups below the threshold are asked for by name: shared having_order_limit-03 "
+    "expects a refusal, since no such group can ever be shown",
+)
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT count(*) FROM (SELECT city FROM patients GROUP BY 1 HAVING count(*) < 10)",
+        (
+            "SELECT count(*) FROM (SELECT city, count(*) AS n FROM patients GROUP BY city) "
+            "WHERE n < 10"
+        ),
+        (
+            "SELECT count(*) FROM (SELECT city FROM patients GROUP BY city "
+            "HAVING count(DISTINCT id) <= 9)"
+        ),
+    ],
+)
+def test_counting_groups_below_the_threshold_is_refused(clinic: Stand, sql: str) -> None:
+    assert _ask(clinic, sql)["verdict"] == "refuse"
