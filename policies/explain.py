@@ -108,7 +108,7 @@ def _learned(column: Column, rule: AggregateRule) -> Iterator[str]:
     if column.values_public:
         yield f"Which values {name} can have: their list is public."
     elif not steps.is_none:
-        yield f"That a value of {name} occurs, once enough units have it."
+        yield f"Which values of {name} occur{_seen(steps)}, once enough units have one."
     yield "Never the value of one row or one unit."
 
 
@@ -154,7 +154,13 @@ def _open(column: Column, rule: AggregateRule) -> Iterator[str]:
             "It has no grid: comparisons with any number can be set to leave out the few "
             "above it. Only the threshold and the complement check stand against that."
         )
-    yield SAFE_LIMITS
+    yield _bare(SAFE_LIMITS)
+
+
+def _bare(limits: str) -> str:
+    """The limits without "What ... does not protect against: ", which a heading says."""
+    text = limits.partition(": ")[2]
+    return text[:1].upper() + text[1:]
 
 
 def _under_subset(rule: Rule, name: str, path: str) -> Iterator[Learning]:
@@ -170,7 +176,9 @@ def _under_subset(rule: Rule, name: str, path: str) -> Iterator[Learning]:
         ]
         if rule.label == name:
             words.append("It is the label that models learn to predict.")
-        yield Learning("subset", _audience(rule), tuple(words), (SUBSET_LIMITS,), path)
+        yield Learning(
+            "subset", _audience(rule), tuple(words), (_bare(SUBSET_LIMITS),), path
+        )
     elif (
         rule.row_filter is not None and rule.row_filter != KEPT and name in rule.row_filter
     ):
@@ -178,4 +186,6 @@ def _under_subset(rule: Rule, name: str, path: str) -> Iterator[Learning]:
             f"That every delivered row meets the condition `{rule.row_filter}`, in which "
             f"`{name}` may stand."
         )
-        yield Learning("subset", _audience(rule), (sentence,), (SUBSET_LIMITS,), path)
+        yield Learning(
+            "subset", _audience(rule), (sentence,), (_bare(SUBSET_LIMITS),), path
+        )

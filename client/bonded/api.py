@@ -24,11 +24,13 @@ from bonded.records import (
     AccessRequest,
     DatasetInfo,
     Grant,
+    Learning,
     QueryStatus,
     Rule,
     Verdict,
     parse_dataset,
     parse_grant,
+    parse_learnings,
     parse_query,
     parse_request,
     parse_verdict,
@@ -155,6 +157,20 @@ class Dataset:
     def policy(self) -> str:
         """The policy in plain sentences, one a line."""
         return "\n".join(self.info.policy)
+
+    def explain(self, column: str) -> tuple[Learning, ...]:
+        """What can be learned from a column, by each audience; none: nothing.
+
+        Raises NotFound where the dataset is not on offer.
+        """
+        policy = self.info.policy_id
+        if policy is None:
+            raise NotFound(
+                f"{self.name} is not on offer, so no policy says what may be learned",
+                hint="`bonded show` says what is there",
+            )
+        path = f"policies/{policy}/explain"
+        return parse_learnings(self.node.transport.get(path, query={"column": column}))
 
     def grants(self) -> list[Grant]:
         """The grants in force on it that this reader's organisations hold."""

@@ -25,6 +25,10 @@ def add_commands(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     show = add("show", commands.run_show, "a dataset: columns, rules, policy in words")
     show.add_argument("dataset", metavar="DATASET", help="name or id")
 
+    explain = add("explain", commands.run_explain, "what can be learned from a column")
+    explain.add_argument("dataset", metavar="DATASET", help="name or id")
+    explain.add_argument("column", metavar="COLUMN", help="as `bonded show` lists it")
+
     request = add("request", commands.run_request, "ask for access")
     request.add_argument("dataset", metavar="DATASET")
     request.add_argument("--purpose", required=True)

@@ -1,4 +1,4 @@
-"""The commands that look around and ask: search, show, request, status, cancel, audit."""
+"""The commands that look around and ask, from search to audit."""
 
 from __future__ import annotations
 
@@ -68,6 +68,21 @@ def _rule_in_words(rule: Rule) -> str:
     if rule.kind == SUBSET:
         return f"rows for {purposes}: up to {rule.max_rows}, under {rule.licence}; {who}"
     return f"aggregates for {purposes}: cells of {rule.min_units} or more; {who}"
+
+
+def run_explain(node: Node, arguments: argparse.Namespace) -> None:
+    """What each audience can learn from a column."""
+    learned = node.dataset(arguments.dataset).explain(arguments.column)
+    if arguments.json:
+        say_json(learned)
+        return
+    for item in learned:
+        say(item.audience, *(f"- {sentence}" for sentence in item.sentences))
+        if item.not_protected:
+            say("Not protected against", *(f"- {line}" for line in item.not_protected))
+        say("")
+    if not learned:
+        say("nothing: no query may refer to it, and no rows carry it")
 
 
 def run_request(node: Node, arguments: argparse.Namespace) -> None:

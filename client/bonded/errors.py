@@ -86,11 +86,13 @@ class Reason:
     hint: str = ""
     line: int | None = None  # of the submitted SQL, 1-based
     column: int | None = None
+    policy_line: int | None = None  # of the policy's text as this reader sees it
 
     def __str__(self) -> str:
         where = f"line {self.line}, column {self.column}: " if self.line else ""
         way = f"\n    → {self.hint}" if self.hint else ""
-        return f"{where}{self.message} [{self.code}]{way}"
+        policy = f", policy line {self.policy_line}" if self.policy_line else ""
+        return f"{where}{self.message} [{self.code}{policy}]{way}"
 
 
 class QueryRefused(BondedError):

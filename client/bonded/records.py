@@ -58,10 +58,21 @@ class DatasetInfo:
     rows: int | None = None
     version: int | None = None  # the one on offer
     offer: str | None = None
+    policy_id: str | None = None  # of the version on offer
     columns: tuple[ColumnInfo, ...] = ()
     rules: tuple[Rule, ...] = ()
     policy: tuple[str, ...] = ()  # in words
     terms: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """What one audience can learn from a column, and what is left open."""
+
+    kind: str  # aggregate | subset | public
+    audience: str
+    sentences: tuple[str, ...]
+    not_protected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +162,24 @@ def parse_dataset(record: Json) -> DatasetInfo:
         rows=_optional_int(offer, "rows"),
         version=_optional_int(offer, "version_number"),
         offer=_optional_text(offer, "id") or None,
+        policy_id=_optional_text(offer, "policy") or None,
         columns=tuple(map(_column, _records(record, "columns"))),
         rules=tuple(map(_rule, _records(record, "rules"))),
         policy=_texts(record, "policy_words"),
         terms=_optional_text(offer, "terms"),
+    )
+
+
+def parse_learnings(record: Json) -> tuple[Learning, ...]:
+    """What each audience can learn from the column that `record` explains."""
+    return tuple(
+        Learning(
+            kind=_text(item, "kind"),
+            audience=_text(item, "audience"),
+            sentences=_texts(item, "sentences"),
+            not_protected=_texts(item, "not_protected"),
+        )
+        for item in _records(record, "audiences")
     )
 
 
@@ -226,6 +251,7 @@ def _reason(record: Json) -> Reason:
         hint=_optional_text(record, "hint"),
         line=_optional_int(record, "line"),
         column=_optional_int(record, "column"),
+        policy_line=_optional_int(record, "policy_line"),
     )
 
 

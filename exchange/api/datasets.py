@@ -15,6 +15,7 @@ from exchange.api.idempotency import idempotent
 from exchange.api.resource import Resource, created, organisation_named
 from exchange.catalogue import selectors, services
 from exchange.catalogue.models import Dataset, Offer
+from exchange.catalogue.policy_views import policy_view
 from exchange.parties.models import Scope
 from exchange.parties.permissions import can_manage_datasets
 from policies.document import AggregateRule, Rule
@@ -137,7 +138,10 @@ class DatasetShown(DatasetLine):
 
     def get_policy_words(self, dataset: Dataset) -> list[str]:
         offer = offer_of(dataset)
-        return list(selectors.policy_sentences(offer.policy_version)) if offer else []
+        if offer is None:
+            return []
+        view = policy_view(self.context["request"].user, offer.policy_version)
+        return list(view.sentences(dataset.table_name))
 
     def get_policy_digest(self, dataset: Dataset) -> str:
         offer = offer_of(dataset)

@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from exchange.agreements import selectors, services
+from exchange.agreements.effective import effective_words
 from exchange.agreements.models import Grant
 from exchange.agreements.states import RuleKind
 from exchange.api.datasets import RuleShown, rule_shown
@@ -68,11 +69,23 @@ class GrantLine(serializers.Serializer[Any]):
 
 class GrantShown(GrantLine):
     rule = serializers.SerializerMethodField(help_text="the policy's rule it rests on")
+    effective_policy = serializers.SerializerMethodField(
+        help_text="What the grant lets be learned, in sentences, by table."
+    )
     runs_left_today = serializers.SerializerMethodField(help_text="null: no daily cap")
 
     @extend_schema_field(RuleShown)
     def get_rule(self, grant: Grant) -> dict[str, Any]:
         return rule_shown(selectors.rule_of(grant), grant.rule_index)
+
+    @extend_schema_field(
+        {
+            "type": "object",
+            "additionalProperties": {"type": "array", "items": {"type": "string"}},
+        }
+    )
+    def get_effective_policy(self, grant: Grant) -> dict[str, list[str]]:
+        return effective_words(self.context["request"].user, grant)
 
     def get_runs_left_today(self, grant: Grant) -> int | None:
         return runs_left_today(grant)

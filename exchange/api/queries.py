@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from django.db.models import Q, QuerySet
@@ -19,12 +20,15 @@ from exchange.api.idempotency import idempotency_key, idempotent
 from exchange.api.preconditions import check_if_match
 from exchange.api.releases import opened
 from exchange.api.resource import Resource, accepted
+from exchange.catalogue.policy_views import policy_view, with_lines
 from exchange.errors import Refused
 from exchange.operations.models import Operation
 from exchange.parties.models import Scope
 from exchange.queries import selectors, services
 from exchange.queries.models import Query
 from exchange.queries.states import QueryState, ReleaseState
+from policies.query_words import explain_query
+from policies.shape_codec import shape_from_json
 
 
 class ReasonShown(serializers.Serializer[Any]):
@@ -36,6 +40,11 @@ class ReasonShown(serializers.Serializer[Any]):
     line = serializers.IntegerField(default=None, allow_null=True)
     column = serializers.IntegerField(default=None, allow_null=True)
     policy_path = serializers.CharField(default="", allow_null=True)
+    policy_line = serializers.IntegerField(
+        default=None,
+        allow_null=True,
+        help_text="in the policy's text as this reader sees it",
+    )
 
 
 class ReleaseOfQuery(serializers.Serializer[Any]):
@@ -75,7 +84,8 @@ class QueryLine(serializers.Serializer[Any]):
 class QueryShown(QueryLine):
     sql = serializers.CharField(help_text="empty for a subset")
     columns = serializers.ListField(child=serializers.CharField(), help_text="of a subset")
-    reasons = ReasonShown(many=True)
+    reasons = serializers.SerializerMethodField()
+    asks = serializers.SerializerMethodField(help_text="The query in words.")
     fingerprint = serializers.CharField()
     executed_sql = serializers.CharField()
     same_as = serializers.UUIDField(source="same_as_id", allow_null=True)
@@ -84,6 +94,19 @@ class QueryShown(QueryLine):
     release = serializers.SerializerMethodField(help_text="What answers it, else null.")
     progress = serializers.SerializerMethodField()
     operation = serializers.SerializerMethodField(help_text="Path of its work, or null.")
+
+    @extend_schema_field(ReasonShown(many=True))
+    def get_reasons(self, query: Query) -> list[dict[str, Any]]:
+        reader, policy = self.context["request"].user, query.grant.policy_version
+        found = ReasonShown(with_lines(reader, policy, query.reasons), many=True)
+        return [dict(reason) for reason in found.data]
+
+    def get_asks(self, query: Query) -> list[str]:
+        if not query.shape:
+            return []
+        reader, version = self.context["request"].user, query.grant.policy_version
+        policy = policy_view(reader, version).policy
+        return list(explain_query(policy, shape_from_json(query.shape)))
 
     def get_reviews(self, query: Query) -> list[dict[str, Any]]:
         return [
@@ -228,13 +251,15 @@ class Queries(Resource):
     def check(self, request: Request) -> Response:
         """What a submission would meet; nothing is run, stored or charged."""
         fields = self.read(Draft)
+        grant = self._grant(fields)
         found = services.dry_run(
-            grant=self._grant(fields),
+            grant=grant,
             sql=fields["sql"],
             purpose=fields["purpose"],
             by=self.reader,
         )
-        return Response(CheckShown(found).data)
+        reasons = with_lines(self.reader, grant.policy_version, found.reasons)
+        return Response(CheckShown(replace(found, reasons=tuple(reasons))).data)
 
     @extend_schema(request=Submission, responses={202: QueryShown})
     def create(self, request: Request) -> Response:

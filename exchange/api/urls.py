@@ -64,6 +64,13 @@ urlpatterns = [
     at("datasets/<uuid:pk>/versions", Versions, "versions", get="list"),
     at("datasets/<uuid:pk>/policies", Policies, "policies", get="list", post="create"),
     at("policies/<uuid:pk>", Policies, "policy", get="retrieve"),
+    at(
+        "policies/<uuid:pk>/differences",
+        Policies,
+        "policy-differences",
+        get="differences",
+    ),
+    at("policies/<uuid:pk>/explain", Policies, "policy-explain", get="explain"),
     at("versions/<uuid:pk>", Versions, "version", get="retrieve"),
     at(
         "versions/<uuid:pk>/starting-policies",

@@ -25,7 +25,7 @@ from exchange.catalogue.states import VersionState
 from exchange.errors import NotFound
 from exchange.parties.models import Organisation, User
 from exchange.parties.permissions import sees_all_evidence
-from policies import templates, words
+from policies import templates
 from policies.document import Role, Table
 from sandbox.protocol import ColumnProfile
 
@@ -190,12 +190,6 @@ def columns_for(
         if inside or (roles and str(Role.HIDDEN) not in roles):
             cards.append(_card(column, table, roles, inside=inside))
     return tuple(cards)
-
-
-def policy_sentences(policy_version: PolicyVersion, table: str = "") -> tuple[str, ...]:
-    """The policy in plain sentences; `table` empty: the dataset's own."""
-    name = table or policy_version.dataset.table_name
-    return words.describe(policy_version.policy, name)
 
 
 def starting_policies(version: DatasetVersion) -> dict[str, str]:

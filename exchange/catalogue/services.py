@@ -25,6 +25,7 @@ from exchange.catalogue.models import (
     OfferTable,
     PolicyVersion,
 )
+from exchange.catalogue.policy_views import document_of
 from exchange.catalogue.publication import check_licence, check_publishable, pin_tables
 from exchange.catalogue.selectors import newest_policy, schemas_of_organisation
 from exchange.catalogue.states import VersionState
@@ -114,7 +115,7 @@ def register_dataset(
 
 
 def set_policy(*, dataset: Dataset, text: str, by: User) -> PolicyVersion:
-    """The dataset's newest policy version says what `text` (YAML or JSON) says.
+    """The dataset's newest policy version says what `text` (YAML, JSON or ODRL) says.
 
     The text must name the dataset's table with columns that its newest profiled version
     has, of fitting types, and keep to the node's floor. Same content as the newest version:
@@ -122,6 +123,7 @@ def set_policy(*, dataset: Dataset, text: str, by: User) -> PolicyVersion:
     `dataset_not_profiled` before any profile.
     """
     check_can_manage_datasets(by, dataset.organisation)
+    text = document_of(text)
     policy = load_policy(text)
     schemas = schemas_of_organisation(dataset.organisation)
     if dataset.table_name not in schemas:

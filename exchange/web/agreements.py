@@ -145,7 +145,7 @@ def detail(request: UserRequest, request_id: str) -> HttpResponse:
         access=access,
         purpose=purpose_words(access.purpose),
         status=request_status(access),
-        rule=rule_card_of(access),
+        rule=rule_card_of(access, request.user),
         decisions=access.decisions.select_related("reviewer", "reviewer_organisation"),
         missing=max(0, access.reviewers_needed - access.approvals),
         obstacle=obstacle,

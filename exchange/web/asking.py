@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 from exchange.agreements import services
 from exchange.agreements.states import LegalBasis
 from exchange.catalogue.models import Offer
+from exchange.catalogue.policy_views import policy_view
 from exchange.catalogue.selectors import dataset_visible_to, open_offer
 from exchange.errors import Conflict, ExchangeError
 from exchange.parties.models import Organisation
@@ -124,6 +125,7 @@ def ask(request: UserRequest, dataset_id: str, kind: str) -> HttpResponse:
     """The request form for one kind of rule of the dataset's open offer."""
     offer = _offer_of(request, dataset_id)
     policy = offer.policy_version.policy
+    shown = policy_view(request.user, offer.policy_version).policy
     rules = rules_of_kind(policy, kind)
     consumers = standing_of(request.user).where("request_access")
     if not rules or not consumers:
@@ -171,7 +173,7 @@ def ask(request: UserRequest, dataset_id: str, kind: str) -> HttpResponse:
         kind=kind,
         cards=[
             card
-            for card in rule_cards(policy, licence=offer.licence)
+            for card in rule_cards(shown, licence=offer.licence)
             if card["kind"] == kind
         ],
         licence=licence,

@@ -18,6 +18,7 @@ from exchange.agreements.selectors import grants_visible_to, requests_visible_to
 from exchange.agreements.states import NegotiationState
 from exchange.catalogue import selectors, services
 from exchange.catalogue.models import Dataset, DatasetVersion, Offer, PolicyVersion
+from exchange.catalogue.policy_views import policy_view
 from exchange.parties.permissions import can_manage_datasets
 from exchange.web.access import UserRequest, signed_in
 from exchange.web.filters import CatalogueFilter, kept
@@ -158,7 +159,7 @@ def detail(request: UserRequest, dataset_id: str) -> HttpResponse:
     words = PolicyWords((), {})
     rules: list[dict[str, Any]] = []
     if policy_version is not None:
-        policy = policy_version.policy
+        policy = policy_view(request.user, policy_version).policy
         words = policy_words(policy, dataset.table_name)
         rules = rule_cards(policy, licence=offer.licence if offer else "")
     grants = grants_visible_to(request.user).filter(offer__dataset=dataset, revoked_at=None)
@@ -183,30 +184,6 @@ def detail(request: UserRequest, dataset_id: str) -> HttpResponse:
         waiting=requests_visible_to(request.user).filter(
             offer__dataset=dataset, state=NegotiationState.REQUESTED
         ),
-    )
-
-
-@signed_in
-def policy_document(request: UserRequest, dataset_id: str) -> HttpResponse:
-    """The policy on offer, whole; with the remarks in it for its provider alone."""
-    dataset = selectors.dataset_visible_to(request.user, dataset_id)
-    offer = selectors.open_offer(dataset)
-    found = offer.policy_version if offer else selectors.newest_policy(dataset)
-    if found is None or (
-        offer is None and not can_manage_datasets(request.user, dataset.organisation)
-    ):
-        return redirect("catalogue:detail", dataset_id)
-    is_own = can_manage_datasets(request.user, dataset.organisation)
-    return render_page(
-        request,
-        "catalogue/policy.html",
-        here="catalogue:list",
-        crumbs=[crumb(*CRUMB), crumb(dataset.title, "catalogue:detail", dataset.pk)],
-        dataset=dataset,
-        policy_version=found,
-        is_own=is_own,
-        text=found.source if is_own else found.canonical,
-        sentences=selectors.policy_sentences(found),
     )
 
 

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from exchange.agreements import selectors, services
+from exchange.agreements.effective import effective_words
 from exchange.agreements.states import RuleKind
 from exchange.parties.permissions import can_review
 from exchange.queries.selectors import queries_visible_to
@@ -45,7 +46,8 @@ def grant(request: UserRequest, grant_id: str) -> HttpResponse:
         status=grant_status(found, now),
         is_active=found.is_active(now),
         is_subset=found.kind == RuleKind.SUBSET,
-        rule=rule_card_of(found.request),
+        effective=effective_words(request.user, found),
+        rule=rule_card_of(found.request, request.user),
         queries=[{"query": query, "status": query_status(query)} for query in queries],
         may_query=found.is_active(now)
         and found.consumer in standing.where("submit_queries"),

@@ -49,7 +49,14 @@ def problem_of(error: AnyError, *, area: str = "") -> Problem:
     line = getattr(error, "line", None)
     text = error.message
     column = getattr(error, "column", None)
-    if line is not None and not area and column is not None:
+    if isinstance(error, PolicyError) and line is not None and column is not None:
+        # In a document a column is a place; in an upload it has a name.
+        text = _("Line %(line)s, column %(column)s: %(text)s") % {
+            "line": line,
+            "column": column,
+            "text": text,
+        }
+    elif line is not None and not area and column is not None:
         text = _("Line %(line)s, column “%(column)s”: %(text)s") % {
             "line": line,
             "column": column,

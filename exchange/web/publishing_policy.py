@@ -11,6 +11,7 @@ from django.views.decorators.http import require_POST
 
 from exchange.catalogue import selectors, services
 from exchange.catalogue.models import DatasetVersion
+from exchange.catalogue.policy_views import read_policy
 from exchange.catalogue.states import VersionState
 from exchange.web.access import UserRequest, signed_in
 from exchange.web.drafts import starting_texts
@@ -26,7 +27,6 @@ from exchange.web.wizard import (
     own_version,
     step_page,
 )
-from policies.codec import load_policy
 from policies.errors import PolicyError
 from policies.templates import TEMPLATES
 
@@ -97,7 +97,7 @@ def _template_cards(texts: Mapping[str, str], *, chosen: str) -> list[dict[str, 
 
 def _words(text: str, table_name: str) -> Any:
     try:
-        found = load_policy(text)
+        found = read_policy(text)
         return policy_words(found, table_name) if found.table(table_name) else None
     except PolicyError:
         return None
@@ -111,7 +111,7 @@ def policy_words_now(request: UserRequest, version_id: str) -> HttpResponse:
     text = request.POST.get("text", "")
     problem = words = None
     try:
-        found = load_policy(text)
+        found = read_policy(text)
         if found.table(version.dataset.table_name) is not None:
             words = policy_words(found, version.dataset.table_name)
     except PolicyError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
@@ -9,12 +11,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from exchange.catalogue import selectors, services
-from exchange.catalogue.models import DatasetVersion
+from exchange.catalogue.models import DatasetVersion, Offer, PolicyVersion
 from exchange.catalogue.states import VersionState
 from exchange.parties.permissions import can_manage_datasets
 from exchange.web.access import UserRequest, signed_in
 from exchange.web.forms import sent
 from exchange.web.page import ERRORS, Problem, problem_of, problems_of, render_fragment
+from exchange.web.policies import change_row
 from exchange.web.publishing_forms import (
     LicenceForm,
     RolesForm,
@@ -28,6 +31,7 @@ from exchange.web.wizard import (
     own_version,
     step_page,
 )
+from policies.difference import differences
 from policies.vocabulary import find_licence
 
 
@@ -117,6 +121,14 @@ def licence(request: UserRequest, version_id: str) -> HttpResponse:
     )
 
 
+def _changes(previous: Offer | None, current: PolicyVersion) -> list[dict[str, Any]]:
+    """What the new policy changes against the one on offer, with what it loosens."""
+    if previous is None:
+        return []
+    found = differences(previous.policy_version.policy, current.policy)
+    return [change_row(change) for change in found]
+
+
 @signed_in
 def review(request: UserRequest, version_id: str) -> HttpResponse:
     """Everything once more before it is on offer; nothing is public until this is sent."""
@@ -128,6 +140,7 @@ def review(request: UserRequest, version_id: str) -> HttpResponse:
             "publishing:policy" if current is None else "publishing:licence", version.pk
         )
     problems: list[Problem] = []
+    previous = selectors.open_offer(version.dataset)
     if request.method == "POST":
         try:
             services.publish(
@@ -158,6 +171,7 @@ def review(request: UserRequest, version_id: str) -> HttpResponse:
         terms=terms,
         is_ready=version.state in (VersionState.READY, VersionState.PUBLISHED),
         is_failed=has_failed(version),
-        previous=selectors.open_offer(version.dataset),
+        previous=previous,
+        changes=_changes(previous, current),
         can_publish=can_manage_datasets(request.user, version.dataset.organisation),
     )

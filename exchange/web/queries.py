@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from exchange.agreements.states import RuleKind
+from exchange.catalogue.policy_views import policy_view, with_lines
 from exchange.errors import ExchangeError
 from exchange.parties.permissions import can_review
 from exchange.queries import selectors, services
@@ -28,6 +29,8 @@ from exchange.web.page import Problem, problem_of, problems_of, render_fragment,
 from exchange.web.rules import purpose_words
 from exchange.web.standing import standing_of
 from exchange.web.statuses import query_status, release_status
+from policies.query_words import explain_query
+from policies.shape_codec import shape_from_json
 
 PAGE_SIZE = 20
 CANCELLABLE = frozenset(
@@ -58,6 +61,7 @@ def _situation(request: UserRequest, query: Query) -> dict[str, Any]:
         "may_rewrite": is_consumer and query.grant.is_active(timezone.now()),
         "is_provider": query.grant.provider in standing.organisations,
         "purpose": purpose_words(query.purpose),
+        "reasons": with_lines(request.user, query.grant.policy_version, query.reasons),
         "snippet": _snippet(request, release) if release else "",
         "verify_command": _verify_command(release) if release else "",
     }
@@ -97,6 +101,14 @@ def _why_not_review(request: UserRequest, query: Query) -> str:
     return ""
 
 
+def _asks(request: UserRequest, query: Query) -> tuple[str, ...]:
+    """The query in words, for those who decide on it; none before it was analysed."""
+    if not query.shape:
+        return ()
+    policy = policy_view(request.user, query.grant.policy_version).policy
+    return explain_query(policy, shape_from_json(query.shape))
+
+
 @signed_in
 def detail(request: UserRequest, query_id: str) -> HttpResponse:
     """One query from submission to release; reviewers give their word here."""
@@ -128,6 +140,7 @@ def detail(request: UserRequest, query_id: str) -> HttpResponse:
         form=form,
         in_review=in_review,
         obstacle=obstacle,
+        asks=_asks(request, query) if in_review else (),
         reviews=query.reviews.select_related("reviewer", "reviewer_organisation"),
         **_situation(request, query),
     )

@@ -11,6 +11,9 @@ from django.utils.translation import ngettext
 
 from exchange.agreements.models import AccessRequest
 from exchange.agreements.states import RuleKind
+from exchange.catalogue.policy_views import policy_view
+from exchange.parties.models import User
+from policies.disclosed import KEPT
 from policies.document import AggregateRule, Approval, Policy, SubsetRule
 from policies.vocabulary import PURPOSES, purpose_term
 from policies.words import describe, describe_column
@@ -58,7 +61,7 @@ def _subset(rule: SubsetRule) -> dict[str, Any]:
     if rule.label:
         facts.insert(1, (_("Label"), rule.label))
     if rule.row_filter:
-        facts.append((_("Only rows where"), rule.row_filter))
+        facts.append((_("Only rows where"), condition_words(rule)))
     if rule.purposes:
         facts.insert(0, (_("Purposes"), ", ".join(map(purpose_words, rule.purposes))))
     if rule.pseudonymise:
@@ -70,6 +73,13 @@ def _subset(rule: SubsetRule) -> dict[str, Any]:
         "facts": facts,
         "licence": rule.licence,
     }
+
+
+def condition_words(rule: SubsetRule) -> str:
+    """The condition that chooses rows, or that the reader is not told it."""
+    if rule.row_filter == KEPT:
+        return _("a condition that the provider keeps")
+    return rule.row_filter or ""
 
 
 def rule_cards(policy: Policy, *, licence: str) -> list[dict[str, Any]]:
@@ -125,8 +135,8 @@ def policy_words(policy: Policy, table_name: str) -> PolicyWords:
     )
 
 
-def rule_card_of(access: AccessRequest) -> dict[str, Any]:
-    """The card of the one rule that the request is about."""
-    policy = access.offer.policy_version.policy
+def rule_card_of(access: AccessRequest, reader: User) -> dict[str, Any]:
+    """The card of the one rule that the request is about, as the reader may see it."""
+    policy = policy_view(reader, access.offer.policy_version).policy
     cards = rule_cards(policy, licence=access.offer.licence)
     return [card for card in cards if card["kind"] == access.kind][access.rule_index]

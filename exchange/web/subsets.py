@@ -12,12 +12,15 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from exchange.agreements.models import Grant
 from exchange.agreements.selectors import grant_visible_to, rule_of
+from exchange.catalogue.policy_views import policy_view
 from exchange.queries import services
 from exchange.web.access import UserRequest, signed_in
 from exchange.web.crumbs import grant_crumbs
 from exchange.web.forms import Form, sent
 from exchange.web.page import render_page
+from exchange.web.rules import condition_words
 from exchange.web.standing import standing_of
 from exchange.web.submitting import submitted
 from policies.document import SubsetRule
@@ -38,6 +41,11 @@ class SubsetForm(Form):
         },
     )
     key = forms.CharField(widget=forms.HiddenInput, required=False, max_length=200)
+
+
+def _condition(request: UserRequest, grant: Grant) -> str:
+    shown = policy_view(request.user, grant.policy_version).policy
+    return condition_words(shown.subset_rules[grant.rule_index])
 
 
 @signed_in
@@ -75,6 +83,7 @@ def subset(request: UserRequest, grant_id: str) -> HttpResponse:
         form=form,
         grant=grant,
         rule=rule,
+        condition=_condition(request, grant),
         licence=find_licence(rule.licence),
         is_active=grant.is_active(timezone.now()),
         may_query=grant.consumer in standing_of(request.user).where("submit_queries"),

@@ -14,6 +14,7 @@ from exchange.web import (
     home,
     operations,
     parties,
+    policies,
     publishing,
     publishing_policy,
     publishing_steps,
@@ -41,7 +42,18 @@ _catalogue: Patterns = [
     path("catalogue/", catalogue.catalogue, name="list"),
     path("datasets/", catalogue.mine, name="mine"),
     path("datasets/<uuid:dataset_id>/", catalogue.detail, name="detail"),
-    path("datasets/<uuid:dataset_id>/policy/", catalogue.policy_document, name="policy"),
+    path("datasets/<uuid:dataset_id>/policy/", policies.document, name="policy"),
+    path(
+        "datasets/<uuid:dataset_id>/policy/<int:number>/",
+        policies.document,
+        name="policy_version",
+    ),
+    path(
+        "datasets/<uuid:dataset_id>/policy/<int:number>/odrl/",
+        policies.odrl,
+        name="policy_odrl",
+    ),
+    path("datasets/<uuid:dataset_id>/policy/compare/", policies.compare, name="compare"),
     path("versions/<uuid:version_id>/withdraw/", catalogue.withdraw, name="withdraw"),
 ]
 

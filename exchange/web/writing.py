@@ -15,6 +15,7 @@ from django.views.decorators.http import require_POST
 
 from exchange.agreements.selectors import grant_visible_to
 from exchange.agreements.states import RuleKind
+from exchange.catalogue.policy_views import policy_view, with_lines
 from exchange.catalogue.selectors import ColumnCard, columns_for
 from exchange.queries import selectors, services
 from exchange.web.access import UserRequest, signed_in
@@ -90,7 +91,7 @@ def write(request: UserRequest, grant_id: str) -> HttpResponse:
         table=table,
         purpose=purpose_words(grant.purpose),
         columns=[_listed(card) for card in columns],
-        words=policy_words(policy, table),
+        words=policy_words(policy_view(request.user, grant.policy_version).policy, table),
         left=selectors.runs_left_today(grant),
         is_active=grant.is_active(timezone.now()),
         may_query=grant.consumer in standing_of(request.user).where("submit_queries"),
@@ -118,21 +119,27 @@ def check(request: UserRequest, grant_id: str) -> HttpResponse:
     """The dry run, as a fragment: every reason with its place and the way forward."""
     grant = grant_visible_to(request.user, grant_id)
     problem = dry = None
+    reasons: list[dict[str, Any]] = []
     try:
         dry = services.dry_run(
             grant=grant, sql=request.POST.get("sql", ""), by=request.user
         )
+        reasons = with_lines(request.user, grant.policy_version, dry.reasons)
     except ERRORS as error:
         problem = problem_of(error)
+    shown: dict[str, Any] = {
+        "dry": dry,
+        "problem": problem,
+        "reasons": reasons,
+        "grant": grant,
+    }
     if request.headers.get("HX-Request"):
-        return render_fragment(request, "queries/_check.html", dry=dry, problem=problem)
+        return render_fragment(request, "queries/_check.html", **shown)
     return render_page(
         request,
         "queries/check.html",
         here="queries:list",
         crumbs=grant_crumbs(grant),
-        grant=grant,
-        dry=dry,
-        problem=problem,
+        **shown,
         sql=request.POST.get("sql", ""),
     )

@@ -20,6 +20,7 @@ from sandbox.binding.functions import (
     PAIRS,
     QUANTILES,
     RETURNS_A_VALUE,
+    SCALARS,
 )
 from sandbox.binding.pieces import PieceBinder
 from sandbox.binding.terms import TermBinder
@@ -32,6 +33,7 @@ from sandbox.sql import syntax
 ONE = Literal(Decimal(1), Kind.INTEGER)
 # Nearer to the ends a quantile is the value of few.
 LEVELS = (Decimal("0.01"), Decimal("0.99"))
+_LIKES = frozenset({"~~", "!~~", "~~*", "!~~*"})
 _ARITHMETIC = frozenset({"sum", "avg", "count"})
 _ZERO_OR_ONE = frozenset({"INTEGER", "BIGINT", "TINYINT", "SMALLINT", "DOUBLE"})
 _CONDITIONS = (
@@ -265,7 +267,7 @@ class AggregateBinder:
     def _summed_condition(self, argument: syntax.Expression) -> syntax.Expression | None:
         """Return the condition or boolean column that `sum` counts, as the engine's."""
         ref = self._terms.ref(argument)
-        if isinstance(argument, _CONDITIONS) or (ref and ref.kind is Kind.BOOLEAN):
+        if _is_condition(argument) or (ref and ref.kind is Kind.BOOLEAN):
             return argument
         return None
 
@@ -378,4 +380,12 @@ def _condition_in(argument: syntax.Expression) -> syntax.Expression | None:
     """Return the condition in `(city = 'x')::INT`, or None: nothing else is a 0/1 value."""
     if not isinstance(argument, syntax.Cast) or argument.type not in _ZERO_OR_ONE:
         return None
-    return argument.item if isinstance(argument.item, _CONDITIONS) else None
+    return argument.item if _is_condition(argument.item) else None
+
+
+def _is_condition(expression: syntax.Expression) -> bool:
+    """Whether an expression is a condition by its form, whatever it is about."""
+    if not isinstance(expression, syntax.Call):
+        return isinstance(expression, _CONDITIONS)
+    known = SCALARS.get(expression.name)
+    return expression.name in _LIKES or (known is not None and known[2] is Kind.BOOLEAN)

@@ -44,7 +44,7 @@ def read_combination(
     )
     if not present or len(terms) > MAX_TERMS:
         return None
-    if len(terms) < sum(1 for factors in found if factors or found[factors]):
+    if {ref for term in terms for ref in term.factors} != present:
         # `x + 0 * y` is x again, asked under another name and over other rows.
         return None
     alone = len(terms) == 1 == len(present) == len(terms[0].factors)

@@ -80,7 +80,8 @@ def relation_sql(relation: Relation) -> str:
         case Grouped():
             return _grouped(relation)
         case Selected():
-            return selected_sql(relation)
+            names = [f"r{i} AS c{i}, q{i} AS w{i}" for i in range(width_of(relation))]
+            return f"SELECT {', '.join(names)} FROM ({selected_sql(relation)})"
 
 
 def _joined(relation: Joined) -> str:
@@ -121,12 +122,16 @@ def _grouped(relation: Grouped) -> str:
 
 
 def selected_sql(relation: Selected, *, ties: Sequence[str] = ()) -> str:
-    """Return the SELECT; `ties` are columns of the source that decide between equals."""
+    """Return the SELECT with columns r0, q0, r1, q1, ...: values and flags.
+
+    They are not called as the source's are, or ORDER BY would take one for the other.
+    `ties` are columns of the source that decide between equals.
+    """
     items = []
     for i, item in enumerate(relation.outputs):
         value, flag = pair_sql(item)
         kept = value if flag == FALSE else f"CASE WHEN {flag} THEN NULL ELSE {value} END"
-        items.append(f"{kept} AS c{i}, {flag} AS w{i}")
+        items.append(f"{kept} AS r{i}, {flag} AS q{i}")
     text = (
         f"SELECT {'DISTINCT ' if relation.distinct else ''}{', '.join(items)} "
         f"FROM ({relation_sql(relation.source)})"
@@ -138,7 +143,7 @@ def selected_sql(relation: Selected, *, ties: Sequence[str] = ()) -> str:
     orders = _orders(relation)
     # Ties are decided by what the rows say, never by the place of rows in the data.
     if relation.distinct:
-        orders += [f"c{i} NULLS LAST" for i in range(len(relation.outputs))]
+        orders += [f"r{i} NULLS LAST" for i in range(len(relation.outputs))]
     elif relation.orders or relation.limit is not None or ties:
         orders += [f"{name} NULLS LAST" for name in ties or _columns(relation.source)]
     if orders:
@@ -155,10 +160,12 @@ def _columns(source: Relation) -> list[str]:
 def _orders(relation: Selected) -> list[str]:
     found = []
     for order in relation.orders:
-        expression = order.expression
-        if relation.distinct and expression in relation.outputs:
-            expression = ColumnCell(relation.outputs.index(expression))
-        found += _order(CellOrder(expression, order.descending, order.nulls_last))
+        texts = _order(order)
+        if relation.distinct and order.expression in relation.outputs:
+            # Of rows that were made one, only what is selected can be ordered by.
+            number = relation.outputs.index(order.expression)
+            texts = [f"q{number}", _directed(f"r{number}", order)]
+        found += texts
     return found
 
 
@@ -166,10 +173,14 @@ def _order(order: CellOrder) -> list[str]:
     value, flag = pair_sql(order.expression)
     if isinstance(order.expression, (LiteralCell, ScalarOf)):
         return []  # a constant orders nothing
-    text = f"{value} {'DESC' if order.descending else 'ASC'} "
-    text += f"NULLS {'LAST' if order.nulls_last else 'FIRST'}"
+    text = _directed(value, order)
     # What is withheld stands last, whatever it would be.
     return [text] if flag == FALSE else [flag, text]
+
+
+def _directed(value: str, order: CellOrder) -> str:
+    direction = "DESC" if order.descending else "ASC"
+    return f"{value} {direction} NULLS {'LAST' if order.nulls_last else 'FIRST'}"
 
 
 def _holds(condition: CellExpression) -> str:

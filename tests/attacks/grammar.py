@@ -40,6 +40,14 @@ _MEASURES = {
     "calls": ("delay_hours",),
     "machines": ("torque", "wear"),
 }
+_STATISTICS = (
+    "stddev", "stddev_pop", "var_samp", "var_pop", "sem", "skewness", "kurtosis",
+    "kurtosis_pop",
+)  # fmt: skip
+_OF_PAIRS = (
+    "corr", "covar_samp", "covar_pop", "regr_slope", "regr_intercept", "regr_r2",
+    "regr_count", "regr_avgx", "regr_avgy", "regr_sxx", "regr_syy", "regr_sxy",
+)  # fmt: skip
 _UNITS = {"ships": ("imo",), "calls": ("imo", "agent_id"), "machines": ()}
 
 
@@ -92,6 +100,14 @@ def _aggregates(table: str) -> st.SearchStrategy[str]:
         condition.map("avg(({})::INT)".format),
         condition.map("count(*) FILTER (WHERE {}) * 100.0 / count(*)".format),
         measure.map("sum({}) / count(*) + 1".format),
+        st.builds("{}({})".format, st.sampled_from(_STATISTICS), measure),
+        st.builds("{}({}, {})".format, st.sampled_from(_OF_PAIRS), measure, measure),
+        st.builds("stddev_pop({}) FILTER (WHERE {})".format, measure, condition),
+        st.builds("sum({} * {})".format, measure, measure),
+        st.builds("avg({} / 4 - 2 * {} + 1)".format, measure, measure),
+        st.builds("sum(coalesce({}, 0))".format, measure),
+        condition.map("count_if({})".format),
+        condition.map("sum({})".format),
     ]
     if _UNITS[table]:
         found.append(st.sampled_from(_UNITS[table]).map("count(DISTINCT {})".format))

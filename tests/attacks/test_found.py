@@ -23,15 +23,16 @@ def _ask(where: Stand, sql: str) -> dict[str, Any]:
 
 @pytest.mark.xfail(
     strict=False,
-    reason="ORDER BY takes another key or column than it names where keys are expressions "
-    "(keys are sorted canonically, the order's indices are not)",
+    reason="stages/result_sql.selected_sql: ORDER BY c1 means the output alias c1, not the "
+    "source column c1, where outputs are in another order than keys (aliases win in ORDER "
+    "BY); with LIMIT other rows are released than were asked for. Qualify the source.",
 )
 @pytest.mark.parametrize(
     "sql",
     [
         (
-            "SELECT year(visit_date) AS y, month(visit_date) AS m, count(*) AS n FROM visits "
-            "GROUP BY y, m ORDER BY y, m"
+            "SELECT year(visit_date) AS y, month(visit_date) AS m, count(*) AS n "
+            "FROM visits GROUP BY y, m ORDER BY y, m"
         ),
         (
             "SELECT CASE WHEN los_days = 0 THEN 'day' WHEN los_days <= 2 THEN 'short' "
@@ -45,6 +46,25 @@ def test_order_is_that_which_was_asked(clinic: Stand, sql: str) -> None:
     expected = [row[:-1] for row in clinic.plain.execute(sql).fetchall()]
 
     assert [tuple(row[:-1]) for row in answer["rows"]] == expected
+
+
+@pytest.mark.xfail(
+    strict=False,
+    reason="without ORDER BY the rows of grouping sets and of queries over results come in "
+    "another order each time: the digest of one answer is not one (stage_two._ordered)",
+)
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT city, diagnosis, count(*) FROM patients GROUP BY CUBE (city, diagnosis)",
+        (
+            "SELECT * FROM (SELECT age >= 65 AS g, count(*) AS n, avg(age) FROM patients "
+            "GROUP BY g) WHERE n >= 50"
+        ),
+    ],
+)
+def test_order_of_rows_is_the_same_each_time(clinic: Stand, sql: str) -> None:
+    assert len({str(_ask(clinic, sql)["rows"]) for _ in range(12)}) == 1
 
 
 @pytest.mark.xfail(

@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 from bonded.errors import AnswerMalformed, QueryRefused, Reason
-from bonded.records import parse_dataset, parse_query, parse_reasons
+from bonded.records import (
+    Learning,
+    parse_dataset,
+    parse_learnings,
+    parse_query,
+    parse_reasons,
+)
 
 DATASET: dict[str, Any] = {
     "id": "1",
@@ -67,8 +73,18 @@ def test_query_refused_lists_every_reason_with_place_and_hint() -> None:
     reasons = parse_reasons({"reasons": [REASON, {"code": "b", "message": "m"}]})
 
     text = str(QueryRefused(reasons))
+    other = str(Reason("c", "m", policy_line=7))
 
     assert reasons[0] == Reason("row_output", "rows would leave", "Count.", 1, 8)
     assert "refused for 2 reasons" in text
     assert "line 1, column 8: rows would leave [row_output]" in text
     assert "→ Count." in text
+    assert other == "m [c, policy line 7]"
+
+
+def test_parse_learnings_lists_audiences() -> None:
+    record = {"kind": "aggregate", "audience": "For all", "sentences": ["Counts."]}
+
+    assert parse_learnings({"audiences": [record]}) == (
+        Learning("aggregate", "For all", ("Counts.",)),
+    )
