@@ -113,7 +113,9 @@ def _slim(view: View, used: Container[tuple[str, str]]) -> View:
     kept = [
         index
         for index, column in enumerate(view.columns)
-        if column.name in units or (view.name, column.name) in used
+        if column.name in units
+        or (view.name, column.name) in used
+        or column.value in (view.keys or ())  # so that its rows can be told apart
     ]
     return dataclasses.replace(
         view,
