@@ -24,7 +24,7 @@ from sandbox.plan.atoms import (
     product,
 )
 from sandbox.plan.block import Aggregate, Block
-from sandbox.plan.terms import Literal, Predicate, Ref
+from sandbox.plan.terms import Literal, Missing, Predicate, Ref
 
 _SQUARES = ("x", "y", "xx", "yy", "xy")
 
@@ -108,8 +108,18 @@ def _asked(block: Block, hidden: int) -> set[int]:
         for aggregate in block.aggregates
         if aggregate.hidden == hidden
         for code, piece in enumerate(aggregate.pieces)
-        if piece is not None
+        if piece is not None and not _fills_gaps(block, aggregate, code)
     }
+
+
+def _fills_gaps(block: Block, aggregate: Aggregate, code: int) -> bool:
+    """Whether a piece is what `coalesce(x, 0)` takes where x is missing.
+
+    That nobody lacks x is told by count(x) beside count(*) too; few are withheld in both.
+    """
+    assert aggregate.hidden is not None
+    condition = condition_of(block.hidden[aggregate.hidden], code)
+    return isinstance(condition, Missing) and condition.term in aggregate.pieces
 
 
 def sets_of(

@@ -21,7 +21,7 @@ from sandbox.disclosure.suppression import is_dominated
 from sandbox.errors import ResourceExceeded
 from sandbox.plan.block import Block, Unit
 from sandbox.plan.render import term_sql
-from sandbox.plan.terms import Bin, Ref
+from sandbox.plan.terms import Always, Bin, Ref
 from sandbox.stages.atom_columns import exact_sql
 from sandbox.stages.stage_one import base_sql, distinct_sql, names_unit, taken_sql
 
@@ -30,18 +30,27 @@ Keys = tuple[object, ...]
 Found = dict[Keys, dict[int, int | float]]
 
 
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """Values by visible key and number of the aggregate."""
+
+    values: Found
+    leaves_out: bool  # a count of values may have left out small ones: it is partial
+
+
 def counted_apart(
     block: Block,
     policy: Policy,
     rule: AggregateRule,
     cells: Sequence[Cell],
     connection: duckdb.DuckDBPyConnection,
-) -> Found:
+) -> Apart:
     """Return by visible key, for each aggregate that is not made of atoms, its value.
 
     A value that may not leave is missing: `values_of` withholds what it does not find.
     """
     found: Found = {}
+    leaves_out = False
     counted = None if block.hidden else block.units[0].ref
     for index, aggregate in enumerate(block.aggregates):
         if aggregate.function == "quantile":
@@ -57,9 +66,11 @@ def counted_apart(
             for row in connection.execute(distinct_sql(block, policy, index)).fetchall():
                 found.setdefault(row[:-1], {})[index] = row[-1]
         else:
-            for keys, value in _values(block, policy, rule, index, connection):
+            passing, some_failed = _values(block, policy, rule, index, connection)
+            leaves_out |= some_failed
+            for keys, value in passing.items():
                 found.setdefault(keys, {})[index] = value
-    return found
+    return Apart(found, leaves_out)
 
 
 def _ref_of(block: Block, index: int) -> Ref:
@@ -75,22 +86,31 @@ def _values(
     rule: AggregateRule,
     index: int,
     connection: duckdb.DuckDBPyConnection,
-) -> Iterator[tuple[Keys, int]]:
+) -> tuple[dict[Keys, int], bool]:
+    """Return how many values pass, and whether some may not have.
+
+    Under a filter always: whether anybody stands behind it is no answer. Without one the
+    groups of the column would say the same.
+    """
     ref = _ref_of(block, index)
+    some_failed = bool(block.hidden) or block.where != Always(value=True)
     keys = ["TRUE", *(f"k{i}" for i in range(len(block.keys)))]
     passing: dict[Keys, set[object]] = {}
     for number, unit in enumerate(block.units):
         units = "count(*)" if unit.ref is None else "count(DISTINCT u)"
         base = base_sql(block, policy, unit, more=(f"{term_sql(ref)} AS d",))
         rows = connection.execute(
-            f"SELECT {', '.join(keys)}, d FROM ({base}) AS base "
+            f"SELECT {', '.join(keys)}, d, {units} FROM ({base}) AS base "
             f"WHERE {taken_sql(block.aggregates[index])} AND d IS NOT NULL "
-            f"GROUP BY ALL HAVING {units} >= {rule.min_units} LIMIT {MAX_BINS + 1}"
+            f"GROUP BY ALL LIMIT {MAX_BINS + 1}"
         ).fetchall()
         _check_size(rows)
         own: dict[Keys, set[object]] = {}
         for row in rows:
-            own.setdefault(row[1:-1], set()).add(row[-1])
+            if row[-1] >= rule.min_units:
+                own.setdefault(row[1:-2], set()).add(row[-2])
+            else:
+                some_failed = True
         passing = (
             own if not number else {k: v & own.get(k, set()) for k, v in passing.items()}
         )
@@ -98,9 +118,8 @@ def _values(
     column = None if table is None else table.column(ref.column)
     # That a sensitive column has one value is that value, for everyone.
     fewest = 2 if column is not None and column.sensitive else 1
-    for found, values in passing.items():
-        if len(values) >= fewest:
-            yield found, len(values)
+    counts = {key: len(values) for key, values in passing.items() if len(values) >= fewest}
+    return counts, some_failed
 
 
 def _check_size(rows: Sequence[object]) -> None:

@@ -59,6 +59,7 @@ class Controlled:
     key_types: tuple[str, ...]
     value_types: tuple[str, ...]
     collapsed: bool  # groups are withheld whose keys may not be printed
+    leaves_out: bool  # a count of values may have left out small ones
     report: Counter[str]
     history: str
     sql: str
@@ -112,7 +113,7 @@ def release(
         rows=tuple(rows),
         withheld=tuple(withheld),
         suppressed=suppressed,
-        partial=bool(hidden),
+        partial=bool(hidden) or any(item.leaves_out for item in done.values()),
         report=tuple(sorted((str(ground), count) for ground, count in report.items())),
         history=join_entries(plan.fingerprint, [item.history for item in done.values()]),
         executed_sql=";\n".join(done[number].sql for number in sorted(done)),
@@ -174,14 +175,18 @@ def control(
     judge_left_out(block, policy, rule.min_units, cells, connection)
     past.compare(block, policy, rule, cells, history, connection)
     shown, held_back = _split(_visible_groups(block, cells))
-    distinct = counted_apart(block, policy, rule, cells, connection)
+    apart = counted_apart(block, policy, rule, cells, connection)
     tracked = _tracked_hidden(block, policy)
     report: Counter[str] = Counter()
     rows: list[Row] = []
     released_sets: list[list[Cell]] = []
     for keys, pieces in shown.items():
         values = values_of(
-            block, pieces, distinct.get(keys, {}), tracked=tracked, min_units=rule.min_units
+            block,
+            pieces,
+            apart.values.get(keys, {}),
+            tracked=tracked,
+            min_units=rule.min_units,
         )
         rows.append(_row(keys, values))
         released_sets += sets_of(block, pieces, values)
@@ -193,6 +198,7 @@ def control(
         key_types=key_types,
         value_types=_value_types(block),
         collapsed=collapsed,
+        leaves_out=apart.leaves_out,
         report=report,
         history=entry(block, released_sets),
         sql=sql,
