@@ -16,6 +16,7 @@ from sandbox.binding.scope import as_ref
 from sandbox.binding.view_uses import judge_views
 from sandbox.plan.plan import Plan
 from sandbox.plan.results import blocks_in
+from sandbox.plan.terms import Ref
 from sandbox.sql import syntax
 
 MAX_OUTPUTS = 200
@@ -111,6 +112,14 @@ def _refuse_rows(context: Context, item: RowsItem) -> None:
             refuse_no_protected_table(facts, reads_tables=bool(item.tables))
         return
     noted = False
+    for name in item.tables:
+        view = facts.views.get(name)
+        for _, column in () if view is None or view.keys is None else view.units:
+            # Groups by unit keys that nothing aggregates further are persons.
+            found = None if view is None else view.column(column)
+            if found is not None and isinstance(found.value, Ref):
+                facts.use(found.value, Usage.GROUP_KEY, None)
+                noted = True
     for meaning in item.columns.values():
         ref = as_ref(meaning)
         if ref is not None and not facts.is_public(ref) and facts.may_name(ref):
