@@ -8,7 +8,7 @@ from typing import Protocol
 
 from policies.shape import Usage
 from sandbox.plan.results import Relation
-from sandbox.plan.terms import Predicate, Ref, Term
+from sandbox.plan.terms import Gap, Predicate, Ref, Term
 from sandbox.sql import syntax
 
 
@@ -20,6 +20,9 @@ class RowTerms(Protocol):
 
     def ref(self, expression: syntax.Expression) -> Ref | None:
         """Return the column that an expression plainly is, or None; nothing is noted."""
+
+    def gap(self, expression: syntax.Expression) -> Gap | None:
+        """Return the difference of dates that this is, or None; nothing is noted."""
 
     def blame(self, expression: syntax.Expression) -> None:
         """Note every column in an expression as used in an unknown way."""
