@@ -154,6 +154,7 @@ class _UnitJoining:
             bound=bound,
             units=units,
         )
+        self._note_found(view, join, units)
         merged = {} if self._node.kind != "full" else self._coalesced(view, columns)
         self._scope.take(view.name, columns)
         for name in self._using():
@@ -161,6 +162,18 @@ class _UnitJoining:
             alias = next(i.alias for i in side.bound if name.lower() in i.columns)
             self._scope.merge(name, alias)
         del merged
+
+    def _note_found(
+        self, view: View, join: UnitJoin, units: Sequence[tuple[str, Term]]
+    ) -> None:
+        made = {column.value: view.ref(column.name) for column in view.columns}
+        for one, other in join.on:
+            for _, term in units:
+                if term in (one, other) or term == Apply(
+                    "coalesce", (one, other), one.kind
+                ):
+                    for ref in {one, other} - {term}:
+                        self._facts.found[made[ref]] = made[term]
 
     def _coalesced(self, view: View, columns: Sequence[Bound]) -> dict[str, Ref]:
         # A full join gives the key of whichever side is there: NULL on one side is not.
