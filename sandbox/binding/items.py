@@ -24,6 +24,9 @@ class RowTerms(Protocol):
     def gap(self, expression: syntax.Expression) -> Gap | None:
         """Return the difference of dates that this is, or None; nothing is noted."""
 
+    def expanded(self, column: syntax.Column) -> tuple[syntax.Expression, RowTerms] | None:
+        """Return what an alias or a column of a derived table stands for, and where."""
+
     def blame(self, expression: syntax.Expression) -> None:
         """Note every column in an expression as used in an unknown way."""
 
