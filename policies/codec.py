@@ -54,6 +54,32 @@ def dump_policy(policy: Policy) -> str:
     return escape_json(text)
 
 
+def lay_out_policy(policy: Policy) -> str:
+    """Write a policy as JSON for people, a column a line; `load_policy` gives it back."""
+    found = json.loads(dump_policy(policy))
+    ordered = {key: found[key] for key in ("version", "tables", "rules") if key in found}
+    return escape_json(_laid_out(ordered, "")) + "\n"
+
+
+def _laid_out(value: Any, indent: str) -> str:
+    """`value` on one line where that is short and holds no mapping; else a line a part."""
+    line = json.dumps(value, ensure_ascii=False)
+    parts = list(value.values()) if isinstance(value, dict) else value
+    is_flat = not isinstance(parts, list) or not any(isinstance(p, dict) for p in parts)
+    if is_flat and len(indent) + len(line) <= 88:
+        return line
+    inner = indent + "  "
+    if isinstance(value, dict):
+        names = [f"{json.dumps(name, ensure_ascii=False)}: " for name in value]
+        brackets = "{}"
+    elif isinstance(value, list):
+        names, brackets = [""] * len(value), "[]"
+    else:
+        return line
+    lines = [f"{inner}{n}{_laid_out(p, inner)}" for n, p in zip(names, parts, strict=True)]
+    return f"{brackets[0]}\n" + ",\n".join(lines) + f"\n{indent}{brackets[1]}"
+
+
 def policy_digest(policy: Policy) -> str:
     """Return the SHA-256 of the canonical JSON in hex: what a policy version is."""
     return hashlib.sha256(dump_policy(policy).encode()).hexdigest()

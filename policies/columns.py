@@ -49,6 +49,9 @@ def refuse_use(table: Table, use: ColumnUse) -> Reason | None:
             "is used in a way that the analyser does not know",
             "Use it as a bare column, in a bin, or compared with a constant.",
         )
+    if use.usage is Usage.PER_UNIT:
+        # What comes of it keeps its limits, and is judged where it is used.
+        return None
     if column.has(Role.UNIT_KEY):
         return _refuse_unit_key(table, use)
     if column.has(Role.ROW_KEY):

@@ -19,6 +19,7 @@ from policies.document import (
     Policy,
     Role,
     Rule,
+    SubsetRule,
 )
 from policies.phrases import plain, times
 from policies.resolution import Steps, is_dimension, is_hidden, steps_of
@@ -163,9 +164,7 @@ def _bare(limits: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _under_subset(rule: Rule, name: str, path: str) -> Iterator[Learning]:
-    if isinstance(rule, AggregateRule):
-        return
+def _under_subset(rule: SubsetRule, name: str, path: str) -> Iterator[Learning]:
     if name in rule.columns:
         rows = times(rule.max_rows, "row", "rows")
         what = "A keyed pseudonym in place of" if name in rule.pseudonymise else "Each"

@@ -34,6 +34,7 @@ class Usage(StrEnum):
     AGGREGATE = "aggregate"  # the bare argument of an aggregate
     COUNT_DISTINCT = "count_distinct"
     JOIN_KEY = "join_key"
+    PER_UNIT = "per_unit"  # computed with, or carried along, within one unit
     OTHER = "other"  # anything the analyser does not positively know
 
 

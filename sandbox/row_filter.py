@@ -45,7 +45,7 @@ def compile_filter(
     item = RowsItem(
         (table,), (), (), table_columns(table, columns), tuple(n for n, _ in columns)
     )
-    scope = Scope(facts, lambda _: item)
+    scope = Scope(facts, lambda _leaf, _copy=0: item)
     scope.add(select.source)
     predicate = PredicateBinder(TermBinder(facts, scope, {})).where(select.where)
     if predicate is None or facts.findings:

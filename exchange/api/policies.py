@@ -27,6 +27,7 @@ from exchange.parties.models import Scope
 from exchange.parties.permissions import can_manage_datasets, check_can_manage_datasets
 from policies.difference import Effect, differences, loosens
 from policies.explain import explain_column
+from policies.odrl.items import MAX_ODRL_CHARACTERS
 from policies.odrl.writing import to_odrl
 
 MAX_POLICY_BYTES = 256 * 1024
@@ -61,7 +62,7 @@ class PlainText(YamlText):
 
 class LinkedJson(YamlText):
     media_type = "application/ld+json"
-    max_bytes = 4 * MAX_POLICY_BYTES  # ODRL says the same in more words
+    max_bytes = MAX_ODRL_CHARACTERS
 
 
 class Odrl(BaseRenderer):
@@ -78,7 +79,7 @@ class Odrl(BaseRenderer):
 
 class PolicyText(serializers.Serializer[Any]):
     text = serializers.CharField(
-        max_length=4 * MAX_POLICY_BYTES,
+        max_length=MAX_ODRL_CHARACTERS,
         trim_whitespace=False,
         help_text="YAML or JSON of version 1, or ODRL 2.2 of our profile",
     )

@@ -6,7 +6,6 @@ that a reader who follows a line finds it in what he was shown.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +18,7 @@ from exchange.catalogue.models import Dataset, PolicyVersion
 from exchange.catalogue.selectors import datasets_visible_to, is_provider, one_of
 from exchange.parties.models import User
 from exchange.parties.permissions import can_manage_datasets, sees_all_evidence
-from policies.codec import dump_policy, load_policy
+from policies.codec import lay_out_policy, load_policy
 from policies.composing import line_numbers
 from policies.disclosed import disclosed
 from policies.document import Policy
@@ -52,9 +51,9 @@ def policy_view(user: User, version: PolicyVersion) -> PolicyView:
     if can_manage_datasets(user, provider):
         return PolicyView(version.policy, version.source, is_whole=True)
     if is_provider(user, provider) or sees_all_evidence(user):
-        return PolicyView(version.policy, laid_out(version.policy), is_whole=True)
+        return PolicyView(version.policy, lay_out_policy(version.policy), is_whole=True)
     shown = disclosed(version.policy)
-    return PolicyView(shown, laid_out(shown), is_whole=False)
+    return PolicyView(shown, lay_out_policy(shown), is_whole=False)
 
 
 def policies_visible_to(user: User, dataset: Dataset) -> QuerySet[PolicyVersion]:
@@ -78,11 +77,6 @@ def policy_visible_to(user: User, policy_id: UUID | str) -> PolicyVersion:
     return one_of(found.none(), policy_id)
 
 
-def laid_out(policy: Policy) -> str:
-    """The policy's canonical document, one key a line."""
-    return json.dumps(json.loads(dump_policy(policy)), ensure_ascii=False, indent=2) + "\n"
-
-
 def document_of(text: str) -> str:
     """`text` as a policy document of version 1: one in ODRL is turned into it.
 
@@ -90,7 +84,7 @@ def document_of(text: str) -> str:
     """
     start = text.lstrip("\ufeff \t\r\n")[:4096]
     if start.startswith("{") and '"@context"' in start:
-        return laid_out(from_odrl(text))
+        return lay_out_policy(from_odrl(text))
     return text
 
 

@@ -14,8 +14,8 @@ from policies.errors import PolicySyntaxError, UnknownTerm
 from policies.nodes import is_name
 from policies.odrl import terms
 
-# A document in ODRL says the same in about four times the characters.
-MAX_ODRL_CHARACTERS = 4 * MAX_DOCUMENT_CHARACTERS
+# ODRL says the same in up to twenty times the characters: whatever is written can be read.
+MAX_ODRL_CHARACTERS = 24 * MAX_DOCUMENT_CHARACTERS
 _KEY = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _DECIMAL = re.compile(r"-?[0-9]{1,100}(?:\.[0-9]{1,100})?", re.ASCII)
 _DAYS = re.compile(r"P([0-9]{1,9})D", re.ASCII)

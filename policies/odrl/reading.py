@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from policies.codec import load_policy
 from policies.document import Policy, SubsetRule
@@ -300,6 +300,8 @@ def _value(kind: Kind, item: Item) -> Any:
             return item.days()
         case Kind.UNITS:
             return _units(item)
+        case _:  # pragma: no cover  # mypy sees that no kind is left
+            assert_never(kind)
 
 
 def _units(item: Item) -> Any:

@@ -65,7 +65,9 @@ def _number(text: str) -> Literal | None:
 
 def _numeric(value: Decimal) -> Literal | None:
     # Past 28 digits decimal arithmetic would round, and move a bound off its grid.
-    if not value.is_finite() or abs(value) > _LIMIT or len(value.as_tuple().digits) > 28:
+    if not value.is_finite() or value.adjusted() > 27:
+        return None
+    if abs(value) > _LIMIT or len(value.as_tuple().digits) > 28:
         return None
     if value and value.adjusted() < -12:
         return None

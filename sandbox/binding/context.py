@@ -21,6 +21,11 @@ class Environment:
 
     queries: Mapping[str, tuple[syntax.Query, Environment]] = field(default_factory=dict)
     depth: int = 0
+    copy: int = 0  # which reading of its tables this is, where one is joined with itself
+
+    def copied(self, copy: int) -> Environment:
+        """Return the environment in which base tables are read as that copy."""
+        return replace(self, copy=copy or self.copy)
 
     def within(self, named: Sequence[tuple[str, syntax.Query]]) -> Environment:
         """Return the environment inside a query whose WITH names these.
@@ -30,7 +35,7 @@ class Environment:
         found = self
         for name, query in named:
             queries = {**found.queries, name.lower(): (query, found)}
-            found = Environment(queries, self.depth)
+            found = replace(found, queries=queries)
         return replace(found, depth=self.depth + 1)
 
 

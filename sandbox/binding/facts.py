@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from policies.document import Column, Policy, Role
 from policies.shape import ColumnUse, Finding, JoinUse, Place, Usage
 from sandbox.plan.terms import Ref
+from sandbox.plan.view_columns import extended
+from sandbox.plan.views import View
 from sandbox.sql import syntax
 from sandbox.sql.syntax import Expression
 
@@ -31,6 +33,15 @@ class Facts:
     froms: list[tuple[str, ...]] = field(default_factory=list)
     refs: dict[tuple[str, str], Ref] = field(default_factory=dict)  # by lower-case column
     steps: int = 0
+    views: dict[str, View] = field(default_factory=dict)
+    names: dict[Ref, str] = field(default_factory=dict)  # of a view's columns, to readers
+
+    def add_view(self, view: View) -> None:
+        """Let a view be read as a table: the policy speaks of it from now on."""
+        self.views[view.name] = view
+        self.policy = extended(self.policy, (view,))
+        for column in view.columns:
+            self.refs[view.name, column.name] = view.ref(column.name)
 
     def step(self) -> None:
         """Count one more node; raises TooManySteps where a query unfolds without end.
@@ -92,7 +103,13 @@ class Facts:
 
     def scratch(self) -> Facts:
         """A collector to try a reading with, whose findings nobody sees."""
-        return Facts(self.policy, refs=self.refs, steps=self.steps)
+        return Facts(
+            self.policy,
+            refs=self.refs,
+            steps=self.steps,
+            views=self.views,
+            names=self.names,
+        )
 
 
 def place_of(expression: Expression) -> Place | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 
@@ -10,6 +11,7 @@ from policies.document import Role
 from policies.shape import Place, Usage
 from sandbox.binding.constants import constant_of, fitted, half_open, is_on_grid
 from sandbox.binding.facts import place_of
+from sandbox.binding.gaps import read_shifted
 from sandbox.binding.terms import MAX_PATTERN, TermBinder
 from sandbox.plan.canonical import canonical
 from sandbox.plan.terms import (
@@ -19,6 +21,7 @@ from sandbox.plan.terms import (
     AnyOf,
     Compare,
     Equal,
+    Gap,
     Holds,
     Kind,
     Like,
@@ -31,7 +34,9 @@ from sandbox.plan.terms import (
     Truth,
     Within,
     kind_of,
+    refs_of,
 )
+from sandbox.plan.view_columns import gap_bound, gap_grid, is_gap
 from sandbox.sql import syntax
 
 MAX_OPTIONS = 1_000
@@ -135,6 +140,9 @@ class PredicateBinder:
             return self._folded(node, left, right)
         if node.operator not in _MIRRORED:
             return self._distinct_from(node)
+        shifted = read_shifted(node, self._terms.ref)
+        if shifted is not None:
+            return self._gap(*shifted, node.place)
         if right is not None:
             return self._with_constant(node.left, node.operator, right, node.place)
         if left is not None:
@@ -167,8 +175,13 @@ class PredicateBinder:
         self, side: syntax.Expression, operator: str, constant: Literal, place: Place | None
     ) -> Predicate | None:
         ref = self._terms.ref(side)
+        if ref is not None and is_gap(ref, self._facts.views):
+            return self._gap(ref, operator, constant, place)
         if ref is not None:
             return self._column_with_constant(ref, side, operator, constant, place)
+        gap = self._terms.gap(side)
+        if gap is not None:
+            return self._gap(gap, operator, constant, place)
         term = self._terms.term(side, Usage.EQUALITY)
         if term is None:
             return None
@@ -181,6 +194,56 @@ class PredicateBinder:
             self._types(place)
             return None
         return Compare(operator, term, value)
+
+    def _gap(
+        self, term: Gap | Ref, operator: str, constant: Literal, place: Place | None
+    ) -> Predicate | None:
+        """Compare a difference of dates with a multiple of its grid, in the closed form.
+
+        Were `< 30` possible beside `<= 30`, the two would tell of those at exactly 30.
+        """
+        if constant.value is None:
+            return Always(None)
+        if isinstance(term, Gap):
+            grid = gap_grid(term, self._facts.policy)
+            for ref in sorted(refs_of(term), key=str):
+                self._facts.use(ref, Usage.PER_UNIT, place)
+        else:
+            column = self._facts.column(term)
+            grid = None if column is None else column.grid
+        if grid is None:
+            self._facts.refuse(
+                "gap_unavailable",
+                "dates are subtracted that are not both dates of one unit, or in a unit of "
+                "time that is finer than they may be seen",
+                "Subtract two date columns of protected tables, in days.",
+                place,
+            )
+            return None
+        if not gap_bound(operator, grid, constant.value):
+            self._facts.refuse(
+                "gap_off_grid",
+                f"a difference of dates may be compared only as `<= k` or `> k`, k a "
+                f"multiple of {grid:f} that is not negative",
+                f"Write `<= {grid:f}` or `> {grid:f}`, or a multiple of it.",
+                place,
+            )
+            return None
+        return Compare(operator, term, constant)
+
+    def _dates(
+        self, left: Ref, operator: str, right: Ref, place: Place | None
+    ) -> Predicate:
+        """Compare two dates of one unit's rows: which of them is first."""
+        for ref in (left, right):
+            self._facts.use(ref, Usage.PER_UNIT, place)
+        if operator in ("=", "<>"):
+            return Equal(operator, left, right)
+        # a < b is a gap above zero from a to b; a <= b is one up to zero from b to a.
+        start, end = (left, right) if operator in ("<", ">=") else (right, left)
+        closed = "<=" if operator in ("<=", ">=") else ">"
+        gap = Gap("day", start, end, elapsed=True)
+        return Compare(closed, gap, Literal(Decimal(0), Kind.INTEGER))
 
     def _column_with_constant(
         self,
@@ -249,6 +312,15 @@ class PredicateBinder:
         return inner if node.operator == "is not distinct" else Negate(inner)
 
     def _between_columns(self, node: syntax.Comparison) -> Predicate | None:
+        one, other = self._terms.ref(node.left), self._terms.ref(node.right)
+        if one is not None and other is not None and one.kind is other.kind:
+            gap = Gap("day", one, other, elapsed=True)
+            if gap_grid(gap, self._facts.policy) is not None:
+                return self._dates(one, node.operator, other, node.place)
+            if self._is_count(one) and self._is_count(other):
+                for ref in (one, other):
+                    self._facts.use(ref, Usage.GROUP_BIN, node.place)
+                return Equal(node.operator, one, other)
         left = self._terms.term(node.left, Usage.EQUALITY)
         right = self._terms.term(node.right, Usage.EQUALITY)
         if left is None or right is None:
@@ -266,6 +338,10 @@ class PredicateBinder:
             )
             return None
         return Equal(node.operator, left, right)
+
+    def _is_count(self, ref: Ref) -> bool:
+        column = self._facts.column(ref) if ref.table in self._facts.views else None
+        return column is not None and column.grid == 1 and ref.kind is Kind.INTEGER
 
     # --- IN and LIKE
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from policies.shape import Usage
+from sandbox.binding import stage_zero
 from sandbox.binding.aggregates import AggregateBinder
 from sandbox.binding.cells import CellBinder
 from sandbox.binding.facts import place_of
@@ -104,14 +105,18 @@ class Protecting:
         """Return the number of a block and where its keys and aggregates are in it."""
         terms = [term for _, term in self._keys.values()]
         block, keys, aggregates = canonical_block(
-            Block(
-                tables=tuple(self._rows.scope.tables),
-                joins=tuple(self._rows.scope.joins),
-                units=self._units,
-                where=where,
-                keys=tuple(terms[number] for number in chosen),
-                hidden=tuple(self._aggregates.hidden),
-                aggregates=tuple(self._aggregates.aggregates),
+            stage_zero.with_views(
+                self._facts,
+                Block(
+                    tables=tuple(self._rows.scope.tables),
+                    joins=tuple(self._rows.scope.joins),
+                    units=self._units,
+                    where=where,
+                    keys=tuple(terms[number] for number in chosen),
+                    hidden=tuple(self._aggregates.hidden),
+                    aggregates=tuple(self._aggregates.aggregates),
+                    optional=tuple(sorted(self._rows.scope.optional)),
+                ),
             )
         )
         places = [keys[i] for i in range(len(chosen))]

@@ -7,12 +7,15 @@ inner WITH shadows an outer one, and both shadow a table.
 
 from __future__ import annotations
 
+from sandbox.binding import stage_zero
 from sandbox.binding.context import MAX_BLOCKS, MAX_DEPTH, Context, Environment
+from sandbox.binding.correlated import decorrelated
 from sandbox.binding.items import Item, ResultItem, RowsItem
 from sandbox.binding.outputs import is_grouped
 from sandbox.binding.result_select import bind_results, stacked
 from sandbox.binding.rows_select import RowsSelect
 from sandbox.binding.scope import ItemOf, Leaf, Scope, leaves_of, table_columns
+from sandbox.binding.unit_joins import add_outer
 from sandbox.sql import syntax
 
 
@@ -70,12 +73,14 @@ class QueryBinder:
     def _select(
         self, select: syntax.Select, environment: Environment, outer: Scope | None
     ) -> Item | None:
-        items: dict[int, Item | None] = {}
+        select = decorrelated(select)
+        items: dict[tuple[int, int], Item | None] = {}
 
-        def item_of(leaf: Leaf) -> Item | None:
-            if id(leaf) not in items:
-                items[id(leaf)] = self._item(leaf, environment)
-            return items[id(leaf)]
+        def item_of(leaf: Leaf, copy: int = 0) -> Item | None:
+            if (id(leaf), copy) not in items:
+                around = environment.copied(copy) if copy else environment
+                items[id(leaf), copy] = self._item(leaf, around)
+            return items[id(leaf), copy]
 
         leaves = [item_of(leaf) for leaf in leaves_of(select.source)]
         if any(item is None for item in leaves):
@@ -95,7 +100,7 @@ class QueryBinder:
         environment: Environment,
         outer: Scope | None,
     ) -> Item | None:
-        scope = Scope(self._facts, item_of)
+        scope = Scope(self._facts, item_of, add_outer)
         scope.outer = outer
         scope.add(select.source)
         return RowsSelect(self._context, select, scope, self, environment).bind()
@@ -114,10 +119,10 @@ class QueryBinder:
         if named is not None:
             query, around = named
             self._used.add(id(query))
-            return self.query(query, around)
-        return self._base_table(leaf)
+            return self.query(query, around.copied(environment.copy))
+        return self._base_table(leaf, environment.copy)
 
-    def _base_table(self, leaf: syntax.TableName) -> RowsItem | None:
+    def _base_table(self, leaf: syntax.TableName, copy: int) -> RowsItem | None:
         known = {name.lower(): name for name in self._context.schemas}
         name = known.get(leaf.name.lower())
         policy = None if name is None else self._facts.policy.table(name)
@@ -140,7 +145,8 @@ class QueryBinder:
         listed = self._context.schemas[name]
         columns = table_columns(name, listed)
         self._facts.refs.update({(name, key): ref for key, ref in columns.items()})
-        return RowsItem((name,), (), (), columns, tuple(shown for shown, _ in listed))
+        item = RowsItem((name,), (), (), columns, tuple(shown for shown, _ in listed))
+        return stage_zero.copied(self._facts, item, copy) if copy else item
 
 
 def _renamed(item: Item | None, aliases: tuple[str, ...]) -> Item | None:

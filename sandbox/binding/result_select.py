@@ -477,7 +477,9 @@ def stacked(
         offset=node.offset,
     )
     context = Context(facts, {})
-    ordered = bind_results(select, environment, queries, lambda _: found, context)
+    ordered = bind_results(
+        select, environment, queries, lambda _leaf, _copy=0: found, context
+    )
     return None if ordered is None else ResultItem(_plain(ordered.relation), left.names)
 
 

@@ -112,6 +112,11 @@ class RowsSelect:
     def _grouped(self, where: Predicate | None, units: tuple[Unit, ...]) -> Item | None:
         if stage_zero.keeps_units(self, units):
             return None if where is None else stage_zero.per_unit(self, where, units)
+        if where is not None and stage_zero.has_gaps(self):
+            found = stage_zero.with_gaps(self, where, units)
+            if found is None:
+                return None
+            return RowsSelect(self.context, *found, self.queries, self.environment).bind()
         return Protecting(self, units).bind(where)
 
     def projected(self, where: Predicate) -> RowsItem | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from policies.shape import JoinUse, Place, Usage
 from sandbox.binding.facts import Facts
@@ -13,20 +14,43 @@ from sandbox.binding.items import (
     Projected,
     Reentered,
     ResultItem,
+    RowsItem,
 )
 from sandbox.plan.results import is_single_row
 from sandbox.plan.terms import NUMBERS, Kind, Predicate, Ref, kind_of_type
 from sandbox.sql import syntax
 
 Leaf = syntax.TableName | syntax.Derived
-ItemOf = Callable[[Leaf], Item | None]
+MAX_COPIES = 8
+
+
+class ItemOf(Protocol):
+    """Binds what stands in FROM; a copy reads the same tables under other names."""
+
+    def __call__(self, leaf: Leaf, copy: int = 0) -> Item | None:
+        """Return the item; None where it is refused."""
+
+
+class OuterJoins(Protocol):
+    """Binds outer and ASOF joins."""
+
+    def __call__(self, scope: Scope, node: syntax.Join) -> None:
+        """Add the join to a scope, or a finding."""
 
 
 class Scope:
     """Names of one SELECT over rows; unknown and ambiguous ones are findings."""
 
-    def __init__(self, facts: Facts, item_of: ItemOf) -> None:
-        self._facts = facts
+    def __init__(
+        self,
+        facts: Facts,
+        item_of: ItemOf,
+        outer_joins: OuterJoins | None = None,
+        taken: frozenset[str] = frozenset(),
+    ) -> None:
+        self.facts = facts
+        self._outer_joins = outer_joins
+        self._taken = taken
         self._item_of = item_of
         self.bound: list[Bound] = []
         self.tables: list[str] = []
@@ -34,6 +58,7 @@ class Scope:
         self.where: list[Predicate] = []  # filters of derived tables
         self.conditions: list[syntax.Expression] = []  # of ON
         self.among: list[tuple[syntax.Column, Reentered]] = []  # joins with results
+        self.optional: list[str] = []  # public tables joined outwards
         self.outer: Scope | None = None  # of the query around a correlated subquery
         self._merged: dict[str, str] = {}  # columns of USING, by the alias that has them
 
@@ -44,10 +69,68 @@ class Scope:
         if not isinstance(source, syntax.Join):
             self._add_leaf(source)
             return
+        if source.asof or source.kind in ("left", "right", "full"):
+            if self._outer_joins is None:
+                self._refuse_join(source)
+            else:
+                self._outer_joins(self, source)
+            return
         self.add(source.left)
         left_aliases = {item.alias.lower() for item in self.bound}
         self.add(source.right)
-        self._add_join(source, left_aliases)
+        self.equate(source, left_aliases)
+
+    # --- sides of outer joins
+
+    def side(self, source: syntax.Source, taken: frozenset[str] = frozenset()) -> Scope:
+        """Return the scope of one side; it reads `taken` tables under other names."""
+        names = self._taken | taken | frozenset(self.tables)
+        found = Scope(self.facts, self._item_of, self._outer_joins, names)
+        found.add(source)
+        return found
+
+    def over(self, bound: Sequence[Bound]) -> Scope:
+        """Return a scope in which these names can be found."""
+        found = Scope(self.facts, self._item_of, self._outer_joins)
+        found.bound = list(bound)
+        return found
+
+    @property
+    def has_results(self) -> bool:
+        """Whether a result stands among its items."""
+        return any(
+            isinstance(meaning, Reentered)
+            for item in self.bound
+            for meaning in item.columns.values()
+        )
+
+    def adopt(self, side: Scope) -> None:
+        """Take over everything that a side has bound."""
+        self.tables += side.tables
+        self.joins += side.joins
+        self.where += side.where
+        self.conditions += side.conditions
+        self.among += side.among
+        self.optional += side.optional
+        self._merged.update(side._merged)
+        self._add_bound(side.bound)
+
+    def take(self, table: str, bound: Sequence[Bound]) -> None:
+        """Read a view, in which the names of `bound` mean its columns."""
+        self.tables.append(table)
+        self._add_bound(bound)
+
+    def merge(self, name: str, alias: str) -> None:
+        """Let a name that USING joins mean the column of one side."""
+        self._merged[name.lower()] = alias
+
+    def _add_bound(self, bound: Sequence[Bound]) -> None:
+        known = {item.alias.lower() for item in self.bound}
+        if any(item.alias.lower() in known for item in bound):
+            self.facts.refuse(
+                "ambiguous_name", "two tables have the same name", "Give each an alias."
+            )
+        self.bound += bound
 
     # --- items
 
@@ -56,7 +139,7 @@ class Scope:
         if item is None:
             return
         if any(found.alias.lower() == node.alias.lower() for found in self.bound):
-            self._facts.refuse(
+            self.facts.refuse(
                 "ambiguous_name",
                 "two tables have the same name",
                 "Give each an alias.",
@@ -70,9 +153,17 @@ class Scope:
             }
             self.bound.append(Bound(node.alias, columns, item.names))
             return
+        taken = self._taken | frozenset(self.tables)
+        copy = 0
+        while isinstance(item, RowsItem) and taken & {*item.tables} and copy < MAX_COPIES:
+            # A table that is joined with itself stands there twice, under two names.
+            copy += 1
+            item = self._item_of(node, copy)
+        if not isinstance(item, RowsItem):
+            return
         for name in item.tables:
-            if name in self.tables:
-                self._facts.refuse(
+            if name in taken:
+                self.facts.refuse(
                     "self_join_unavailable",
                     f"`{name}` is joined with itself, which could multiply one unit's "
                     "weight",
@@ -87,31 +178,37 @@ class Scope:
 
     # --- joins
 
-    def _add_join(self, node: syntax.Join, left_aliases: set[str]) -> None:
-        if node.kind not in ("inner", "cross") or node.asof:
-            self._facts.refuse(
-                "join_unavailable",
-                f"a {node.kind} join of rows is not part of what may be asked",
-                "Use JOIN ... ON a.key = b.key.",
-                node.place,
-            )
+    def equate(
+        self, node: syntax.Join, left_aliases: set[str], *, merge_right: bool = False
+    ) -> None:
+        """Add the equalities and conditions of a join of what is bound already."""
+        if node.kind in ("semi", "anti", "positional"):
+            self._refuse_join(node)
             return
         before = len(self.joins) + len(self.among)
         using = self._common(left_aliases) if node.natural else list(node.using)
         for name in using:
-            self._equate_by_name(name, left_aliases, node.place)
+            self._equate_by_name(name, left_aliases, node.place, merge_right=merge_right)
         for condition in conjuncts(node.condition):
             if not self._equate_by_condition(condition, node.place):
                 self.conditions.append(condition)
         if len(self.joins) + len(self.among) == before and not self._is_one_row(
             left_aliases
         ):
-            self._facts.refuse(
+            self.facts.refuse(
                 "join_without_key",
                 "two tables are joined without an equality of their columns",
                 "Write JOIN ... ON a.key = b.key.",
                 node.place,
             )
+
+    def _refuse_join(self, node: syntax.Join) -> None:
+        self.facts.refuse(
+            "join_unavailable",
+            f"a {node.kind} join of rows is not part of what may be asked",
+            "Use JOIN ... ON a.key = b.key.",
+            node.place,
+        )
 
     def _common(self, left_aliases: set[str]) -> list[str]:
         sides: list[set[str]] = [set(), set()]
@@ -128,18 +225,20 @@ class Scope:
             for meaning in item.columns.values()
         )
 
-    def _equate_by_name(self, name: str, aliases: set[str], place: Place | None) -> None:
+    def _equate_by_name(
+        self, name: str, aliases: set[str], place: Place | None, *, merge_right: bool
+    ) -> None:
         left = self._first(name, aliases, inside=True)
         right = self._first(name, aliases, inside=False)
         if left is None or right is None:
-            self._facts.refuse(
+            self.facts.refuse(
                 "unknown_column",
                 f"`{name[:60]}` is not in both joined tables",
                 "Check USING.",
                 place,
             )
             return
-        self._merged[name.lower()] = left[0]
+        self._merged[name.lower()] = right[0] if merge_right else left[0]
         self._equate(
             (syntax.Column((left[0], name), place), left[1]),
             (syntax.Column((right[0], name), place), right[1]),
@@ -186,7 +285,7 @@ class Scope:
         comparable = one.kind == other.kind or {one.kind, other.kind} <= NUMBERS
         if not comparable or Kind.OTHER in (one.kind, other.kind):
             # A cast from text would raise on a value and name it.
-            self._facts.refuse(
+            self.facts.refuse(
                 "types_differ",
                 f"`{one.table}.{one.column}` and `{other.table}.{other.column}` have "
                 "different types and cannot be joined",
@@ -194,11 +293,11 @@ class Scope:
                 place,
             )
         self.joins.append((one, other))
-        self._facts.joins.append(
+        self.facts.joins.append(
             JoinUse(one.table, one.column, other.table, other.column, "inner", place)
         )
         for ref in (one, other):
-            self._facts.use(ref, Usage.JOIN_KEY, place)
+            self.facts.use(ref, Usage.JOIN_KEY, place)
         return True
 
     # --- names
@@ -215,7 +314,7 @@ class Scope:
         if len(found) == 1:
             return found[0]
         if found:
-            self._facts.refuse(
+            self.facts.refuse(
                 "ambiguous_name",
                 f"`{shown}` stands in several tables",
                 f"Write the table before it: {self.bound[0].alias}.{node.names[-1][:40]}.",
@@ -224,7 +323,7 @@ class Scope:
         else:
             names = sorted(self._shown_names())
             listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-            self._facts.refuse(
+            self.facts.refuse(
                 "unknown_column",
                 f"`{shown}` is no column of the tables in FROM",
                 f"Their columns: {listed}." if names else "Name a table in FROM.",
@@ -237,7 +336,7 @@ class Scope:
         for item in self.bound:
             for name in item.names:
                 meaning = item.columns.get(name.lower())
-                if not isinstance(meaning, Ref) or self._facts.may_name(meaning):
+                if not isinstance(meaning, Ref) or self.facts.may_name(meaning):
                     found.add(name)
         return found
 

@@ -13,8 +13,10 @@ from sandbox.binding.items import ResultItem, RowsItem
 from sandbox.binding.outputs import output_names
 from sandbox.binding.query import QueryBinder
 from sandbox.binding.scope import as_ref
+from sandbox.binding.view_uses import judge_views
 from sandbox.plan.plan import Plan
 from sandbox.plan.results import blocks_in
+from sandbox.plan.terms import Ref
 from sandbox.sql import syntax
 
 MAX_OUTPUTS = 200
@@ -57,6 +59,7 @@ def bind(
         facts.refuse(
             "query_too_complex", "the query is nested too deeply", "Ask for less at once."
         )
+    judge_views(facts)
     if facts.findings:
         plan = None
     shape = QueryShape(
@@ -109,6 +112,14 @@ def _refuse_rows(context: Context, item: RowsItem) -> None:
             refuse_no_protected_table(facts, reads_tables=bool(item.tables))
         return
     noted = False
+    for name in item.tables:
+        view = facts.views.get(name)
+        for _, column in () if view is None or view.keys is None else view.units:
+            # Groups by unit keys that nothing aggregates further are persons.
+            found = None if view is None else view.column(column)
+            if found is not None and isinstance(found.value, Ref):
+                facts.use(found.value, Usage.GROUP_KEY, None)
+                noted = True
     for meaning in item.columns.values():
         ref = as_ref(meaning)
         if ref is not None and not facts.is_public(ref) and facts.may_name(ref):

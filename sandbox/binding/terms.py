@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from typing import Protocol
 
 from policies.shape import Place, Usage
@@ -16,6 +17,7 @@ from sandbox.binding.casts import cast_term
 from sandbox.binding.constants import constant_of, cut_is_coarser
 from sandbox.binding.facts import Facts, place_of
 from sandbox.binding.functions import SCALARS, is_aggregate
+from sandbox.binding.gaps import read_gap
 from sandbox.binding.items import Projected, Reentered
 from sandbox.binding.readings import is_whole, read_bin, read_date, read_steps
 from sandbox.binding.scalar_calls import (
@@ -31,7 +33,10 @@ from sandbox.plan.canonical import canonical
 from sandbox.plan.terms import (
     NUMBERS,
     Apply,
+    Bin,
     Choose,
+    Compare,
+    Gap,
     Kind,
     Literal,
     Predicate,
@@ -154,6 +159,10 @@ class TermBinder:
             return None
         if ref is None:
             return None
+        if usage in (Usage.GROUP_KEY, Usage.GROUP_EXPRESSION) and self._is_counted(ref):
+            # A number of rows of one unit is its own bin.
+            self.facts.use(ref, Usage.GROUP_BIN, expression.place)
+            return Bin(ref, Decimal(1), index_only=False, truncating=True)
         self._note(ref, usage, expression.place)
         if ref.kind is Kind.OTHER and usage is not Usage.NULL_TEST:
             self.facts.refuse(
@@ -171,6 +180,22 @@ class TermBinder:
             self.facts.use(ref, Usage.GROUP_BIN, place, detail="1")
             return
         self.facts.use(ref, usage, place)
+
+    def _is_counted(self, ref: Ref) -> bool:
+        column = self.facts.column(ref) if ref.table in self.facts.views else None
+        return column is not None and column.grid == 1 and ref.kind is Kind.INTEGER
+
+    def gap(self, expression: syntax.Expression) -> Gap | None:
+        """Return the difference of dates that this is, or None; nothing is noted."""
+        if isinstance(expression, syntax.Column):
+            target = self.alias_of(expression)
+            if target is not None:
+                return None if isinstance(target, syntax.Column) else self.gap(target)
+            found = self.scope.find(expression)
+            return (
+                found.terms.gap(found.expression) if isinstance(found, Projected) else None
+            )
+        return read_gap(expression, self.ref)
 
     def ref(self, expression: syntax.Expression) -> Ref | None:
         """Return the column that an expression plainly is, or None; nothing is noted."""
@@ -204,7 +229,7 @@ class TermBinder:
         if call.distinct or call.condition is not None:
             self.give_up(call, "function_form", "DISTINCT or FILTER on a plain function")
             return None
-        for reading in (self._bin, self._date, self._last_day, self._steps):
+        for reading in (self._bin, self._date, self._capped, self._last_day, self._steps):
             found = reading(call)
             if found is not None:
                 return found
@@ -265,6 +290,23 @@ class TermBinder:
             detail=f"{found.edges[0]:f} from {found.edges[1]:f}",
         )
         return found.term
+
+    def _capped(self, call: syntax.Call) -> Term | None:
+        """Read least(n, 6) and greatest(n, 1) of a number of rows of one unit."""
+        if call.name not in ("least", "greatest") or len(call.arguments) != 2:
+            return None
+        for side, other in (call.arguments, call.arguments[::-1]):
+            ref, bound = self.ref(side), constant_of(other)
+            if ref is None or bound is None or bound.kind is not Kind.INTEGER:
+                continue
+            if not self._is_counted(ref):
+                continue
+            self.facts.use(ref, Usage.GROUP_BIN, call.place)
+            kept = Compare("<" if call.name == "least" else ">=", ref, bound)
+            # Without a number the bound is given, as the engine's least and greatest do.
+            shown = Bin(ref, Decimal(1), index_only=False, truncating=True)
+            return Choose(((kept, shown),), bound, Kind.INTEGER)
+        return None
 
     def _scalar(self, call: syntax.Call) -> Term | None:
         if call.name not in SCALARS and call.name not in ARITHMETIC:

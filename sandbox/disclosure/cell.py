@@ -31,7 +31,7 @@ class Contribution:
     units: int
     gaps: int  # units with a row that has no value
     top_n: tuple[int, ...]  # most rows of one unit, descending
-    lacks: tuple[int, ...] = ()  # of several columns: units with a row of one without all
+    lacks: tuple[int, ...] = ()  # of several columns: units with a row of some without all
     degree: int = 0  # factors of the atom; 0: its rows are counted only
     total: Total | None = None
     # Sums of absolute values, of all and of the largest units, in one unit of measure.

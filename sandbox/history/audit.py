@@ -16,7 +16,8 @@ from sandbox.disclosure.cell import Cell, Ground
 from sandbox.disclosure.span import Span
 from sandbox.history.entry import Label, Past, label_of
 from sandbox.plan.block import Block, Unit
-from sandbox.plan.joint_rows import Source, belongs_sql, joint_from, source_of
+from sandbox.plan.expanding import rows_of
+from sandbox.plan.joint_rows import Source, belongs_sql, joint_from
 from sandbox.plan.render import term_sql
 from sandbox.plan.scalars import scalar
 from sandbox.plan.terms import Term
@@ -70,17 +71,17 @@ def _atoms(
     policy: Policy,
 ) -> tuple[dict[int, int], dict[Label, set[int]], list[set[int]]] | None:
     """Return units by atom, and the atoms of each new cell and each earlier total."""
-    source = source_of(block)
-    earlier = [source_of(past) for past in pasts]
-    parts = [_part(source, (*block.keys, *block.hidden), policy)]
-    parts += [_part(s, p.keys, policy) for s, p in zip(earlier, pasts, strict=True)]
+    mine = rows_of(block, (*block.keys, *block.hidden))
+    theirs = [rows_of(past, past.keys) for past in pasts]
+    parts = [_part(rows.source, rows.keys, policy) for rows in (mine, *theirs)]
     columns = [f"{text} AS s{index}" for index, text in enumerate(parts)]
-    name = "1" if unit.ref is None else term_sql(unit.ref)
+    joint = joint_from([rows.source for rows in (mine, *theirs)], policy)
+    name = "1" if unit.ref is None else term_sql(mine.base(unit.ref))
     names = ", ".join(f"s{index}" for index in range(len(parts)))
     counted = "count(*)" if unit.ref is None else "count(DISTINCT u)"
     rows = connection.execute(
         f"SELECT {names}, {counted} FROM (SELECT {', '.join(columns)}, {name} AS u "
-        f"FROM {joint_from([source, *earlier], policy)} WHERE {name} IS NOT NULL) AS l "
+        f"FROM {joint} WHERE {name} IS NOT NULL) AS l "
         f"GROUP BY {names} LIMIT {MAX_ATOMS * 20}"
     ).fetchall()
     numbers: dict[tuple[object, ...], int] = {}

@@ -9,6 +9,7 @@ how a total gives away the one group that was withheld.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,8 @@ from sandbox.history.audit import audit
 from sandbox.history.entry import Label, Past, label_of, read_all
 from sandbox.history.units import compare_units, holds
 from sandbox.plan.block import Block, Unit
-from sandbox.plan.joint_rows import agree, belongs_sql, joint_from, source_of
+from sandbox.plan.expanding import rows_of
+from sandbox.plan.joint_rows import agree, belongs_sql, joint_from
 from sandbox.plan.render import term_sql
 from sandbox.plan.scalars import scalar
 from sandbox.plan.terms import Ref, refs_of
@@ -50,28 +52,21 @@ def compare(
     connection: duckdb.DuckDBPyConnection,
 ) -> None:
     """Mark the cells that would, beside earlier releases, tell about too few units."""
-    source = source_of(block)
-    found = {}
-    for past in (item for text in history for item in read_all(text)):
-        if past.fingerprint != block.fingerprint:
-            found[source_of(past), past.keys, past.released] = past
+    pasts = _earlier(block, policy, history, connection)
+    policy = extended(policy, [view for past in pasts for view in past.views])
+    mine = rows_of(block, (*block.keys, *block.hidden)).source
     alike: list[Past] = []
-    for past in found.values():
-        if not holds(connection, past.base_tables):
-            if {*past.base_tables} & _protected_tables(block, policy):
-                raise _not_held()
-            continue  # it was about nobody of this block
-        materialise(past.views, connection, policy)
-        policy = extended(policy, past.views)
-        earlier = source_of(past)
-        if agree(source, earlier, policy):
+    for past in pasts:
+        earlier = rows_of(past, past.keys).source
+        agrees = agree(mine, earlier, policy)
+        if agrees:
             for unit in block.units:
                 _Comparison(block, past, unit, rule.min_units, policy, connection).mark(
                     cells
                 )
-            if all(agree(earlier, source_of(other), policy) for other in alike):
+            if all(agree(earlier, rows_of(p, p.keys).source, policy) for p in alike):
                 alike.append(past)
-        else:
+        if not agrees or block.views or past.views:
             for unit in block.units:
                 compare_units(
                     block, past, unit, cells, connection,
@@ -84,6 +79,29 @@ def compare(
                 block, alike, unit, contributing, connection,
                 policy=policy, min_units=rule.min_units,
             )  # fmt: skip
+
+
+def _earlier(
+    block: Block,
+    policy: Policy,
+    history: Sequence[str],
+    connection: duckdb.DuckDBPyConnection,
+) -> list[Past]:
+    """Return the releases to compare with, each once; their views can be read then."""
+    found: dict[Past, None] = {}
+    for past in (item for text in history for item in read_all(text)):
+        if past.fingerprint == block.fingerprint:
+            continue
+        # What was aggregated does not matter: the same rows were told of.
+        found[dataclasses.replace(past, fingerprint="")] = None
+    held = []
+    for past in found:
+        if holds(connection, past.base_tables):
+            materialise(past.views, connection, policy)
+            held.append(past)
+        elif {*past.base_tables} & _protected_tables(block, policy):
+            raise _not_held()
+    return held
 
 
 def _protected_tables(block: Block, policy: Policy) -> set[str]:
@@ -117,7 +135,9 @@ class _Comparison:
     ) -> None:
         self._plan, self._past, self._unit = block, past, unit
         self._policy = policy
-        self._sources = (source_of(block), source_of(past))
+        self._new = rows_of(block, (*block.keys, *block.hidden))
+        self._old = rows_of(past, past.keys)
+        self._sources = (self._new.source, self._old.source)
         self._min_units = min_units
         self._connection = connection
         self._new_keys = (*block.keys, *block.hidden)
@@ -192,9 +212,9 @@ class _Comparison:
     # --- counting
 
     def _labelled_sql(self) -> str:
-        unit = self._unit.ref
-        new = [f"{term_sql(t)} AS c{i}" for i, t in enumerate(self._new_keys)]
-        old = [f"{term_sql(t)} AS p{i}" for i, t in enumerate(self._past.keys)]
+        unit = None if self._unit.ref is None else self._new.base(self._unit.ref)
+        new = [f"{term_sql(t)} AS c{i}" for i, t in enumerate(self._new.keys)]
+        old = [f"{term_sql(t)} AS p{i}" for i, t in enumerate(self._old.keys)]
         columns = [
             *new,
             *old,

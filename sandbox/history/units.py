@@ -14,7 +14,7 @@ from policies.document import Policy
 from sandbox.disclosure.cell import Cell, Ground
 from sandbox.history.entry import Label, Past, label_of
 from sandbox.plan.block import Block, Unit
-from sandbox.plan.joint_rows import Source, belongs_sql, joint_from, source_of
+from sandbox.plan.joint_rows import Source, belongs_sql, joint_from
 from sandbox.plan.render import term_sql
 from sandbox.plan.scalars import scalar
 from sandbox.plan.terms import Kind, Ref, Term
@@ -39,8 +39,18 @@ def compare_units(
         return
     safe = {label_of(cell): cell for cell in cells if cell.is_safe}
     for ref in _units_of(past, unit.domain, policy):
-        new = _units_sql(source_of(block), (*block.keys, *block.hidden), unit.ref, policy)
-        old = _units_sql(source_of(past), past.keys, ref, policy)
+        new = _units_sql(
+            Source(block.tables, block.joins, block.where, block.optional),
+            (*block.keys, *block.hidden),
+            unit.ref,
+            policy,
+        )
+        old = _units_sql(
+            Source(past.tables, past.joins, past.where, past.optional),
+            past.keys,
+            ref,
+            policy,
+        )
         totals = list(past.released)
         for label, number, mine, its, both in _overlaps(
             connection, new, old, totals, block

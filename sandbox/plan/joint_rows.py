@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from policies.document import Policy
 from sandbox.plan.render import predicate_sql, term_sql
 from sandbox.plan.terms import Predicate, Ref
+from sandbox.plan.view_sql import ROW_ID, numbered_sql
 from sandbox.quoting import quoted
 
 Join = tuple[Ref, Ref]
@@ -26,32 +26,8 @@ class Source:
     tables: tuple[str, ...]
     joins: tuple[Join, ...]
     where: Predicate
-    optional: tuple[str, ...] = ()  # public tables whose partner may be missing
-
-
-class Reading(Protocol):
-    """What has rows: a block, or an earlier release."""
-
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """The tables in FROM."""
-
-    @property
-    def joins(self) -> tuple[Join, ...]:
-        """The equalities that join them."""
-
-    @property
-    def where(self) -> Predicate:
-        """The filter."""
-
-    @property
-    def optional(self) -> tuple[str, ...]:
-        """The public tables whose partner may be missing."""
-
-
-def source_of(reading: Reading) -> Source:
-    """Return what a block or an earlier release reads."""
-    return Source(reading.tables, reading.joins, reading.where, reading.optional)
+    optional: tuple[str, ...] = ()  # tables joined outwards whose partner may be missing
+    lookups: tuple[str, ...] = ()  # views with at most one row for each row of the others
 
 
 def is_public(name: str, policy: Policy) -> bool:
@@ -64,7 +40,11 @@ def agree(one: Source, other: Source, policy: Policy) -> bool:
     """Whether both read the same protected rows, and join what is public alike."""
 
     def core(source: Source) -> tuple[frozenset[str], frozenset[Join]]:
-        tables = frozenset(t for t in source.tables if not is_public(t, policy))
+        tables = frozenset(
+            name
+            for name in source.tables
+            if not is_public(name, policy) and name not in source.lookups
+        )
         return tables, frozenset(
             (a, b) for a, b in source.joins if {a.table, b.table} <= tables
         )
@@ -83,12 +63,15 @@ def joint_from(sources: Sequence[Source], policy: Policy) -> str:
     Requires that every two of the sources agree.
     """
     joins = sorted({join for source in sources for join in source.joins}, key=str)
+    lookups = {name for source in sources for name in source.lookups}
     names = sorted(
         {name for source in sources for name in source.tables},
-        key=lambda name: (is_public(name, policy), name),
+        key=lambda name: (is_public(name, policy) or name in lookups, name),
     )
+    numbered = {ref.table for join in joins for ref in join if ref.column == ROW_ID}
     done, pending = [names[0]], names[1:]
-    text = quoted(names[0])
+    first = names[0]
+    text = numbered_sql(first) if first in numbered else quoted(first)
     while pending:
         for name in pending:
             conditions = [
@@ -98,8 +81,11 @@ def joint_from(sources: Sequence[Source], policy: Policy) -> str:
                 or (b.table == name and a.table in done)
             ]
             if conditions:
-                kind = "LEFT JOIN" if is_public(name, policy) else "JOIN"
-                text += f" {kind} {quoted(name)} ON {' AND '.join(conditions)}"
+                outwards = is_public(name, policy) or name in lookups
+                kind = "LEFT JOIN" if outwards else "JOIN"
+                own = name in numbered and name not in lookups
+                read = numbered_sql(name) if own else quoted(name)
+                text += f" {kind} {read} ON {' AND '.join(conditions)}"
                 done.append(name)
                 pending.remove(name)
                 break
@@ -112,7 +98,8 @@ def belongs_sql(source: Source, policy: Policy) -> str:
     """Return the condition that a row of the joint FROM is one of the source's."""
     parts = [f"(({predicate_sql(source.where)}) IS TRUE)"]
     for name in source.tables:
-        if is_public(name, policy) and name not in source.optional:
+        outwards = is_public(name, policy) or name in source.lookups
+        if outwards and name not in source.optional:
             keys = {ref for join in source.joins for ref in join if ref.table == name}
             parts += [f"{term_sql(ref)} IS NOT NULL" for ref in sorted(keys, key=str)]
     return f"({' AND '.join(parts)})"

@@ -297,4 +297,6 @@ def gap_bound(operator: str, grid: Decimal, value: object) -> bool:
     """
     if not isinstance(value, Decimal):
         return False
-    return (operator in ("<=", ">") or grid == 1) and value % grid == 0
+    # Below zero the other direction says it: its forms must not close the gap again.
+    closed = operator in ("<=", ">") and value >= 0
+    return (closed or grid == 1) and value % grid == 0

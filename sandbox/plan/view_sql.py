@@ -8,7 +8,7 @@ afterwards is equal in all that anyone can see.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import duckdb
 
@@ -38,6 +38,7 @@ _JOINS = {
     "asof": "ASOF JOIN",
     "asof_left": "ASOF LEFT JOIN",
 }
+ROW_ID = "row id"  # of the base table's row; no column of a policy is ever asked by it
 _NUMBERED = frozenset({"row_number", "lag", "lead"})
 _TAKES_ONE = frozenset({"first_value", "last_value"})
 _RANKS = frozenset({"rank", "dense_rank"})
@@ -51,11 +52,13 @@ def materialise(
     policy = extended(policy, views)
     rows = connection.execute("SELECT table_name FROM information_schema.tables").fetchall()
     held = {row[0] for row in rows}
+    numbered = {view.name for view in views if has_row_id(view)}
     for view in views:
         if view.name not in held:
             # What only passes rows on is not kept twice.
             kind = "TABLE" if _computes(view) else "VIEW"
-            text = f"CREATE {kind} {quoted(view.name)} AS {view_sql(view, policy)}"
+            text = view_sql(view, policy, numbered)
+            text = f"CREATE {kind} {quoted(view.name)} AS {text}"
             connection.execute(text).fetchall()
             held.add(view.name)
 
@@ -68,12 +71,26 @@ def _computes(view: View) -> bool:
     )
 
 
-def view_sql(view: View, policy: Policy) -> str:
+def has_row_id(view: View) -> bool:
+    """Whether the rows of a view are rows of one relation, and keep their number."""
+    return view.keys is None and not view.joins and not view.more
+
+
+def numbered_sql(table: str) -> str:
+    """Return a base table whose rows carry their number, under its own name.
+
+    The number is that of the row in its files, which are read in their order.
+    """
+    number = f"row_number() OVER () AS {quoted(ROW_ID)}"
+    return f"(SELECT *, {number} FROM {quoted(table)}) AS {quoted(table)}"
+
+
+def view_sql(view: View, policy: Policy, numbered: Collection[str] = ()) -> str:
     """Return the SELECT of a view over tables that carry their names in the policy.
 
     The policy must know what the view reads. Rows that belong to no unit are left out.
     """
-    text = _Rendering(view, policy).select()
+    text = _Rendering(view, policy, numbered).select()
     known = " OR ".join(f"{quoted(name)} IS NOT NULL" for _, name in view.units)
     return f"SELECT * FROM ({text}) AS v WHERE {known}" if known else text
 
@@ -95,8 +112,9 @@ def without_partner_sql(view: View, policy: Policy, number: int) -> str:
 class _Rendering:
     """One view as text."""
 
-    def __init__(self, view: View, policy: Policy) -> None:
+    def __init__(self, view: View, policy: Policy, numbered: Collection[str] = ()) -> None:
         self._view = view
+        self._numbered = numbered  # the views it may read whose rows have their number
         self._policy = policy
         self._ties = [Sorting(ref) for ref in sorted(refs_of_view(view), key=key_of)]
 
@@ -106,7 +124,12 @@ class _Rendering:
             f"{self._value(column.value)} AS {quoted(column.name)}"
             for column in view.columns
         ]
-        text = f"SELECT {', '.join(columns)} FROM {self.source()}"
+        source = self.source()
+        if has_row_id(view):
+            columns.append(f"{quoted(view.table)}.{quoted(ROW_ID)} AS {quoted(ROW_ID)}")
+            if not self._carries_row_id(view.table):
+                source = numbered_sql(view.table)
+        text = f"SELECT {', '.join(columns)} FROM {source}"
         if view.where != ALL:
             text += f" WHERE {predicate_sql(view.where)}"
         if view.keys is not None:
@@ -115,6 +138,9 @@ class _Rendering:
             below = ", ".join(term_sql(ref) for ref in refs)
             text += f" UNION ALL SELECT {below} FROM {quoted(refs[0].table)}"
         return text
+
+    def _carries_row_id(self, table: str) -> bool:
+        return table in self._numbered
 
     def source(self, *, inner_only: bool = False) -> str:
         text = quoted(self._view.table)
@@ -174,6 +200,10 @@ class _Rendering:
                 return term_sql(value)
 
     def _per_unit(self, item: PerUnit) -> str:
+        text = self._aggregate(item)
+        return f"coalesce({text}, 0)" if item.or_zero else text
+
+    def _aggregate(self, item: PerUnit) -> str:
         keep = (
             ""
             if item.condition == ALL

@@ -56,6 +56,7 @@ class PerUnit:
     argument: Term | None
     condition: Predicate = ALL
     orders: tuple[Sorting, ...] = ()
+    or_zero: bool = False  # where there is nothing to add up: coalesce(sum(x), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +273,7 @@ def refs_of_view(view: View) -> frozenset[Ref]:
     return frozenset(found)
 
 
-def member(ref: Ref, view: View, domain: str) -> Member:
-    """Return the semi-join of a unit key with a view's units of the domain."""
-    column = next(name for known, name in view.units if known == domain)
+def member(ref: Ref, view: View, column: str) -> Member:
+    """Return the semi-join of a unit key with a unit key of a view."""
+    assert column in {name for _, name in view.units}
     return Member(ref, view.name, column)

@@ -68,9 +68,9 @@ class AtomColumns:
         for i, present in enumerate(self.presences):
             found.append(f"count(*) FILTER (i AND {self._all(present)}) AS n{i}")
             found += [
-                f"count(*) FILTER (i AND {self._one(ref)} AND NOT {self._all(present)}) "
+                f"count(*) FILTER (i AND {self._all(other)} AND NOT {self._all(present)}) "
                 f"AS l{i}_{k}"
-                for k, ref in enumerate(_several(present))
+                for k, other in enumerate(self.beside(present))
             ]
         for j, atom in enumerate(self.sums):
             rows = f"FILTER (i AND {self._all(atom.present)})"
@@ -91,9 +91,9 @@ class AtomColumns:
         for i, present in enumerate(self.presences):
             found.append(f"(i AND {self._all(present)})::INTEGER AS n{i}")
             found += [
-                f"(i AND {self._one(ref)} AND NOT {self._all(present)})::INTEGER "
+                f"(i AND {self._all(other)} AND NOT {self._all(present)})::INTEGER "
                 f"AS l{i}_{k}"
-                for k, ref in enumerate(_several(present))
+                for k, other in enumerate(self.beside(present))
             ]
         for j, atom in enumerate(self.sums):
             rows = f"CASE WHEN i AND {self._all(atom.present)} THEN"
@@ -123,7 +123,7 @@ class AtomColumns:
             ]
             found += [
                 (f"p{i}_lack{k}", f"count(*) FILTER (l{i}_{k} > 0 AND known)")
-                for k, _ in enumerate(_several(present))
+                for k, _ in enumerate(self.beside(present))
             ]
         for j, atom in enumerate(self.sums):
             i = self.presences.index(atom.present)
@@ -137,6 +137,18 @@ class AtomColumns:
                 (f"a{j}_high", f"max(hi{j})"),
             ]
         return found
+
+    def beside(self, present: tuple[Ref, ...]) -> tuple[tuple[Ref, ...], ...]:
+        """Return what else may be present where not all of several columns are.
+
+        A sum over the rows of a and b, taken from one over those of a, or of a and c, is
+        about the rows between. Of one column alone its gaps tell all.
+        """
+        if len(present) < 2:
+            return ()
+        alone = [(ref,) for ref in present]
+        others = [other for other in self.presences if other != present]
+        return tuple(dict.fromkeys([*alone, *others]))
 
     # --- one atom
 
@@ -170,11 +182,6 @@ class AtomColumns:
 
     def _all(self, present: tuple[Ref, ...]) -> str:
         return "(" + " AND ".join(self._one(ref) for ref in present) + ")"
-
-
-def _several(present: tuple[Ref, ...]) -> tuple[Ref, ...]:
-    # Of a single column there is nothing to lack besides it.
-    return present if len(present) > 1 else ()
 
 
 def scales_of(block: Block, policy: Policy) -> tuple[int, ...]:

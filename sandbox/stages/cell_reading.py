@@ -103,8 +103,8 @@ def _contribution(
     copies: int,
 ) -> Contribution:
     p = f"p{atoms.presences.index(atom.present)}_"
-    several = len(atom.present) if len(atom.present) > 1 else 0
-    lacks = tuple(_whole(named[f"{p}lack{k}"]) for k in range(several))
+    beside = atoms.beside(atom.present)
+    lacks = tuple(_whole(named[f"{p}lack{k}"]) for k in range(len(beside)))
     rows = (
         _whole(named[p + "n"]),
         _whole(named[p + "units"]),

@@ -41,6 +41,7 @@ def honest() -> list[Question]:
                 tuple(item.get("oracle", ())),
                 item.get("approximate", {}),
                 item.get("share", {}),
+                tuple(item.get("over_values", ())),
             )
             for item in data["queries"]
         ]

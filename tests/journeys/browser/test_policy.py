@@ -82,3 +82,21 @@ def test_refusal_leads_to_the_line_of_the_policy(
 
     expect(page.locator(".listing-line:target")).to_contain_text("torque")
     _keep(page, "policy-of-a-consumer", width)
+
+
+def test_new_policy_is_read_against_the_old_one_before_it_is_offered(
+    page: Page, house: House, sign_in: SignIn, width: int
+) -> None:
+    offer = walk.offered(house)
+    text = walk.policy_text().replace("min_units: 10", "min_units: 4")
+    sign_in(house.steward)
+
+    page.goto(f"/versions/{offer.version_id}/policy/")
+    page.get_by_label("Policy document").fill(text)
+    expect(page.get_by_text("at least 4 units")).to_be_visible()
+    _keep(page, "policy-step", width)
+    page.get_by_role("button", name="Set this policy and continue").click()
+    page.get_by_role("button", name="Continue to the review").click()
+
+    expect(page.get_by_text("A group needs 4 units instead of 10.")).to_be_visible()
+    _keep(page, "review-step", width)

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 
-from policies.codec import dump_policy, load_policy, policy_digest
+from policies.codec import dump_policy, lay_out_policy, load_policy, policy_digest
 from policies.composing import MAX_DOCUMENT_CHARACTERS, line_numbers
 from policies.document import Aggregate, Approval, Grain, Mode, Policy, Role
 from policies.errors import PolicyError, PolicySyntaxError, UnknownTerm
@@ -58,6 +58,19 @@ def test_dump_policy_is_canonical_and_is_json(policy: Policy) -> None:
 
     assert dump_policy(load_policy(text)) == text
     assert json.loads(text)["version"] == 1
+
+
+@given(policy=policies())
+def test_lay_out_policy_load_policy_of_it_is_equal(policy: Policy) -> None:
+    assert load_policy(lay_out_policy(policy)) == policy
+
+
+def test_lay_out_policy_has_a_line_for_each_column() -> None:
+    text = lay_out_policy(example())
+
+    assert text.startswith('{\n  "version": 1,\n  "tables": {\n')
+    assert '        "weight": {"role": "measure"}\n' in text
+    assert line_numbers(text)["rules[2].max_rows"] > line_numbers(text)["rules[1]"]
 
 
 def test_policy_digest_ignores_layout_and_order_and_sees_every_limit() -> None:

@@ -322,7 +322,10 @@ def test_decide_join_of_a_hidden_column_without_its_use_is_refused() -> None:
         joins=(JoinUse("patients", "name", "cities", "mayor", "inner"),), fingerprint=PLAN
     )
 
+    used = replace(shape, uses=(ColumnUse("patients", "name", Usage.JOIN_KEY),))
+
     assert codes(decide(example(), SAFE, shape)) == ["column_hidden"]
+    assert codes(decide(example(), SAFE, used)) == ["column_hidden"]
 
 
 def test_decide_join_of_a_key_with_a_public_table_names_dimensions() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 
 from policies.codec import load_policy
 from policies.difference import Difference, Effect, differences, loosens
-from policies.document import Policy
+from policies.document import Approval, Policy, Table
 from policies.strictness import policy_covers
 from tests.unit.policies.altered import pairs
 from tests.unit.policies.policy_values import EXAMPLE, example, policies
@@ -132,6 +132,29 @@ CASES = {
             ("`cities` is protected now.", "tightens"),
             ("`cities` may now be joined on units.", "loosens"),
         ],
+    ),
+    "opened to all": (
+        "runs:\n    units: row\n    columns:\n      torque: {role: measure}\n",
+        "runs: {public: true}\n",
+        [("`runs` is public now: nobody in it is protected.", "loosens")],
+    ),
+    "grouped": (
+        "income: {role: measure, grid: 5000, scale: 2}",
+        "income: {role: [dimension, measure], grid: 5000, scale: 2}",
+        [("`income` may now be grouped and filtered by in steps of 5000.", "loosens")],
+    ),
+    "free": (
+        "weight: {role: measure}",
+        "weight: {role: [dimension, measure]}",
+        [
+            ("`weight` may now be grouped and filtered by.", "loosens"),
+            ("may now be told apart value by value instead of not at all.", "loosens"),
+        ],
+    ),
+    "derived clamp": (
+        "clamp: [10, 80]",
+        "clamp: [10, 90]",
+        [("Under differential privacy `bmi` is cut to another range.", "neutral")],
     ),
     "units": (
         "  runs:\n    units: row\n    columns:\n",
@@ -285,6 +308,36 @@ def test_differences_path_is_in_the_new_document() -> None:
     new = load_policy(EXAMPLE.replace("min_units: 10", "min_units: 5"))
 
     assert [change.path for change in differences(example(), new)] == ["rules[0].min_units"]
+
+
+def test_differences_of_an_opened_table_that_was_joined() -> None:
+    tables = tuple(
+        Table("visits", public=True) if table.name == "visits" else table
+        for table in example().tables
+    )
+
+    found = differences(example(), replace(example(), tables=tables))
+
+    assert [(change.sentence, change.effect) for change in found] == [
+        ("`visits` is public now: nobody in it is protected.", Effect.LOOSENS),
+        ("`visits` can no longer be joined on units.", Effect.TIGHTENS),
+    ]
+
+
+def test_differences_nobody_looks_any_more_and_only_one_purpose() -> None:
+    old = replace(example(), rules=example().rules[2:])
+    rule = replace(old.subset_rules[0], approval=Approval(0), purposes=())
+    other = replace(rule, purposes=("model-training",))
+
+    first = differences(old, replace(old, rules=(rule,)))
+    second = differences(replace(old, rules=(rule,)), replace(old, rules=(other,)))
+
+    assert [change.sentence for change in first] == [
+        "Rows may now leave for any purpose.",
+        "Nobody looks before something leaves instead of 2.",
+    ]
+    (only,) = second
+    assert only.sentence == "Rows may leave only for model training."
 
 
 def test_loosens_sees_one_loosening_among_others() -> None:

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from policies.decision import Request, Verdict, decide
 from policies.disclosed import KEPT, disclosed
-from policies.document import Dominance, Policy
+from policies.document import Aggregate, Dominance, Policy
 from policies.errors import UnknownTerm
 from policies.explain import explain_column
 from policies.query_words import explain_query
 from policies.resolution import is_hidden
 from policies.rule_words import DP_LIMITS, SAFE_LIMITS, SUBSET_LIMITS
 from policies.shape import ColumnUse, JoinUse, QueryShape, Usage
+from policies.words import describe
 from tests.unit.policies.policy_values import (
     aggregate_rules,
     example,
@@ -84,6 +85,21 @@ def test_explain_column_of_free_tables_and_unknown_ones() -> None:
     assert "freely" in explain_column(example(), "cities", "mayor")[0].sentences[0]
     with pytest.raises(UnknownTerm):
         explain_column(example(), "nowhere", "x")
+
+
+def test_explain_column_of_a_rule_that_admits_counts_only() -> None:
+    rule = replace(example().aggregate_rules[0], aggregates=frozenset({Aggregate.COUNT}))
+
+    found = explain_column(replace(example(), rules=(rule,)), "patients", "income")
+
+    assert found[0].sentences[0].startswith("No sums or averages of `income`")
+
+
+def test_explain_column_rows_of_another_table_teach_nothing_of_it() -> None:
+    rows = replace(example(), rules=example().rules[2:])
+
+    assert explain_column(rows, "visits", "cost") == ()
+    assert explain_column(rows, "patients", "city") == ()
 
 
 def test_explain_column_says_which_limits_are_missing() -> None:
@@ -171,6 +187,7 @@ def test_disclosed_names_nothing_hidden() -> None:
     assert patients is not None
     assert patients.column("name") is None
     assert shown.subset_rules[0].row_filter == KEPT
+    assert "a condition which the provider keeps" in " ".join(describe(shown, "patients"))
     assert patients.derived[0].expr == "weight / 2"
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 
 from policies.codec import load_policy
+from policies.composing import MAX_DOCUMENT_CHARACTERS
 from policies.document import Policy
 from policies.errors import Contradiction, PolicyError, PolicySyntaxError, UnknownTerm
 from policies.odrl.items import MAX_ODRL_CHARACTERS
@@ -442,6 +443,17 @@ def test_from_odrl_broken_text_is_refused_by_name(case: str) -> None:
 
     assert caught.value.hint
     assert len(str(caught.value)) < 300
+
+
+def test_from_odrl_of_the_largest_document_reads_back() -> None:
+    columns = "".join(f"      c{i}: {{role: measure, grid: 5}}\n" for i in range(2000))
+    text = f"version: 1\ntables:\n  t:\n    units: row\n    columns:\n{columns}"
+    policy = load_policy(text)
+
+    written = to_odrl(policy)
+
+    assert len(written) * MAX_DOCUMENT_CHARACTERS < len(text) * MAX_ODRL_CHARACTERS
+    assert from_odrl(written) == policy
 
 
 def test_from_odrl_without_a_rule_lets_nothing_out() -> None:

@@ -29,6 +29,7 @@ from policies.strictness import (
     rule_covers,
     strictest_dominance,
     subset_covers,
+    table_covers,
 )
 from tests.unit.policies.altered import altered, pairs
 from tests.unit.policies.policy_values import (
@@ -281,6 +282,17 @@ def test_column_covers(a: str, b: str, covers: bool) -> None:  # a table
     strict, loose = load_policy(text % a), load_policy(text % b)
 
     assert policy_covers(strict, loose) is covers
+
+
+def test_policy_covers_of_public_and_missing_tables() -> None:
+    both, one = (
+        load_policy("{version: 1, tables: {a: {public: true}, b: {public: true}}}"),
+        load_policy("{version: 1, tables: {a: {public: true}}}"),
+    )
+
+    assert table_covers(one, both, "b")
+    assert policy_covers(one, both)
+    assert not policy_covers(both, one)
 
 
 def test_policy_covers_reads_rows_of_the_same_table_only() -> None:

@@ -296,6 +296,21 @@ def test_pair_where_each_lacks_few_besides_many_is_withheld() -> None:
     assert _is_withheld(rows, "sum(i + f)")
 
 
+def test_pairs_that_differ_by_few_rows_are_not_told_together() -> None:
+    """Rows of i and f beside rows of i and d: three have d and no f."""
+
+    def row(number: int, d: int | None, f: float | None) -> tuple[Any, ...]:
+        return (number, "a", number % 9, d, f, 0, True)
+
+    rows = [row(n, n % 5, float(n % 7)) for n in range(40)]
+    rows += [row(100 + n, None, None) for n in range(20)]
+    few = rows + [row(200 + n, n, None) for n in range(3)]
+    item = "sum(i + f), sum(i + d)"
+
+    assert _is_withheld(few, item)
+    assert not _is_withheld(rows, item)
+
+
 # --- quantiles and distinct values
 
 

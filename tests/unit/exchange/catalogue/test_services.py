@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 from exchange.audit.models import AuditEvent
 from exchange.catalogue import selectors
 from exchange.catalogue.models import DatasetVersion, Offer, PolicyVersion
+from exchange.catalogue.policy_views import policy_view
 from exchange.catalogue.services import (
     accept_upload,
     partition_version,
@@ -384,7 +385,8 @@ def test_policy_sentences_and_starting_policies_speak_of_the_dataset(house: Hous
     dataset = registered(house)
     version = profiled(house, dataset)
 
-    sentences = selectors.policy_sentences(with_policy(house, dataset))
+    policy = with_policy(house, dataset)
+    sentences = policy_view(house.steward, policy).sentences(dataset.table_name)
     texts = selectors.starting_policies(version)
 
     assert any("torque" in sentence for sentence in sentences)

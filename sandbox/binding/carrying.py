@@ -1,0 +1,419 @@
+"""From a SELECT over rows to a view: what it computes within units, and what it carries.
+
+Windows, per-unit aggregates, differences of dates and bare columns become columns of the
+view; the expressions around them are rewritten to name these, and are bound over the view.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from policies.document import Role
+from policies.shape import Usage
+from sandbox.binding.constants import constant_of
+from sandbox.binding.facts import place_of
+from sandbox.binding.functions import is_aggregate
+from sandbox.binding.items import Bound
+from sandbox.binding.outputs import has_aggregate, has_window
+from sandbox.binding.scope import Scope
+from sandbox.binding.unit_joins import chained, check_no_result
+from sandbox.plan.block import Unit
+from sandbox.plan.canonical import canonical, key_of
+from sandbox.plan.terms import All, Literal, Missing, Negate, Predicate, Ref, Term
+from sandbox.plan.view_columns import typed
+from sandbox.plan.views import (
+    ALL,
+    PerUnit,
+    Sorting,
+    Span,
+    UnitWindow,
+    Value,
+    make_view,
+    refs_of_value,
+)
+from sandbox.sql import syntax
+
+if TYPE_CHECKING:
+    from sandbox.binding.rows_select import RowsSelect
+
+_PER_UNIT = {
+    "count": "count", "count_star": "count", "sum": "sum", "avg": "avg", "mean": "avg",
+    "min": "min", "max": "max", "first": "first", "last": "last", "any_value": "first",
+    "arbitrary": "first", "bool_or": "any",
+}  # fmt: skip
+_BY_ORDER = {
+    "arg_min": False, "argmin": False, "min_by": False,
+    "arg_max": True, "argmax": True, "max_by": True,
+}  # fmt: skip
+_WINDOWS = {
+    "row_number": 0, "rank": 0, "dense_rank": 0, "lag": 1, "lead": 1, "first_value": 1,
+    "first": 1, "last_value": 1, "last": 1, "count": 1, "count_star": 0, "sum": 1,
+    "avg": 1, "mean": 1, "min": 1, "max": 1,
+}  # fmt: skip
+_NAMED = {
+    "count_star": "count",
+    "mean": "avg",
+    "first": "first_value",
+    "last": "last_value",
+}
+MAX_OFFSET = 1_000
+_ALIAS = ""
+
+
+def values_of_keys(
+    select: RowsSelect, expressions: Sequence[syntax.Expression]
+) -> dict[str, Term] | None:
+    """Return the terms of GROUP BY by their canonical text; None where one is refused."""
+    found: dict[str, Term] = {}
+    for expression in expressions:
+        term = select.terms.term(expression, Usage.PER_UNIT)
+        if term is None:
+            return None
+        if not isinstance(term, Literal):
+            found[key_of(term)] = term
+    return found
+
+
+class Carrier:
+    """Collects the columns of one view while the expressions over it are rewritten."""
+
+    def __init__(
+        self, select: RowsSelect, units: tuple[Unit, ...], *, keys: dict[str, Term] | None
+    ) -> None:
+        self._select, self._units, self._keys = select, units, keys
+        self._facts, self._terms = select.facts, select.terms
+        self._values: dict[str, tuple[Value, str]] = {}
+        same: dict[Ref, Ref] = {}
+        for left, right in select.scope.joins:
+            same[left], same[right] = right, left
+        self._same = same
+
+    def _named(self, value: Value, shown: str = "") -> syntax.Column:
+        self._values.setdefault(key_of(value), (value, shown or "a computed value"))
+        index = list(self._values).index(key_of(value))
+        return syntax.Column((f"{_ALIAS}{index}",))
+
+    # --- rewriting
+
+    def rewritten(self, node: syntax.Expression) -> syntax.Expression:
+        """Return an expression over the view; what cannot stand there is a finding."""
+        if isinstance(node, (syntax.Constant, syntax.Subquery)):
+            return node
+        if self._keys is not None:
+            key = self._key(node)
+            if key is not None:
+                return key
+            if isinstance(node, syntax.Call) and is_aggregate(node.name):
+                return self._aggregate(node)
+            zero = self._or_zero(node)
+            if zero is not None:
+                return zero
+        elif isinstance(node, syntax.Window):
+            return self._window(node)
+        gap = None if self._keys is not None else self._terms.gap(node)
+        if gap is not None:
+            return self._named(gap)
+        if isinstance(node, syntax.Column):
+            return self._column(node)
+        found: syntax.Expression = self._parts(node)
+        return found
+
+    def _parts(self, node: Any) -> Any:
+        if isinstance(node, tuple):
+            return tuple(self._rewritten_part(item) for item in node)
+        if not dataclasses.is_dataclass(node) or isinstance(node, type):
+            return node
+        changed: dict[str, Any] = {}
+        for field in dataclasses.fields(node):
+            if field.name == "place":
+                continue
+            before = getattr(node, field.name)
+            after = self._rewritten_part(before)
+            if after is not before:
+                changed[field.name] = after
+        return dataclasses.replace(node, **changed) if changed else node
+
+    def _rewritten_part(self, node: Any) -> Any:
+        return self.rewritten(node) if _is_expression(node) else self._parts(node)
+
+    def _column(self, node: syntax.Column) -> syntax.Expression:
+        target = self._terms.alias_of(node)
+        if target is not None:
+            with self._terms.unfolding(node) as found:
+                return node if found is None else self.rewritten(found)
+        if self._keys is not None:
+            self._facts.refuse(
+                "not_grouped",
+                f"`{node.names[-1][:60]}` is neither grouped nor aggregated",
+                "Add it to GROUP BY.",
+                node.place,
+            )
+            return node
+        ref = self._terms.ref(node)
+        if ref is not None:
+            return self._named(ref, node.names[-1]) if self._may_carry(ref) else node
+        term = self._terms.term(node, Usage.PER_UNIT)
+        return node if term is None else self._named(term, node.names[-1])
+
+    def _may_carry(self, ref: Ref) -> bool:
+        column = self._facts.column(ref)
+        hidden = column is None or column.has(Role.HIDDEN)
+        return self._facts.is_public(ref) or not hidden
+
+    def _key(self, node: syntax.Expression) -> syntax.Expression | None:
+        assert self._keys is not None
+        if has_window(node) or has_aggregate(node):
+            return None
+        with self._facts.trial():
+            term = self._terms.term(node, Usage.PER_UNIT)
+        if term is None:
+            return None
+        found = self._keys.get(key_of(term))
+        if found is None and isinstance(term, Ref):
+            # The other side of a join is the same key.
+            other = self._same.get(term)
+            found = None if other is None else self._keys.get(key_of(other))
+        return None if found is None else self._named(found, _shown(node))
+
+    def _or_zero(self, node: syntax.Expression) -> syntax.Expression | None:
+        """Read coalesce(sum(x), 0): nothing counts as nothing."""
+        if not isinstance(node, syntax.Call) or node.name not in ("coalesce", "ifnull"):
+            return None
+        if len(node.arguments) != 2:
+            return None
+        first, second = node.arguments
+        zero = constant_of(second)
+        if not isinstance(first, syntax.Call) or zero is None or zero.value != 0:
+            return None
+        if first.name not in ("sum", "count", "count_star"):
+            return None
+        value = self._per_unit(first)
+        if value is None:
+            return node
+        return self._named(dataclasses.replace(value, or_zero=True), first.name)
+
+    # --- aggregates within a unit
+
+    def _aggregate(self, call: syntax.Call) -> syntax.Expression:
+        value = self._per_unit(call)
+        return call if value is None else self._checked(value, call)
+
+    def _per_unit(self, call: syntax.Call) -> PerUnit | None:
+        condition: Predicate = ALL
+        if call.condition is not None:
+            found = self._terms.predicate(call.condition)
+            if found is None:
+                return None
+            condition = canonical(found)
+        if call.name == "count_star":
+            return PerUnit("count", None, condition)
+        if call.name in _BY_ORDER and len(call.arguments) == 2 and not call.distinct:
+            value, by = (self._argument(item, call) for item in call.arguments)
+            if value is None or by is None:
+                return None
+            order = (Sorting(by, descending=_BY_ORDER[call.name]),)
+            return PerUnit("first", value, _present(condition, value, by), order)
+        function = _PER_UNIT.get(call.name)
+        if function is None or len(call.arguments) != 1:
+            self._give_up(call, f"`{call.name[:40]}` within one unit")
+            return None
+        if function in ("sum", "avg", "count"):
+            self._facts.families.add(function)
+        if call.distinct and function != "count":
+            self._give_up(call, "DISTINCT in this aggregate")
+            return None
+        argument = self._argument(call.arguments[0], call)
+        if argument is None:
+            return None
+        if isinstance(argument, Literal):
+            return PerUnit("count", None, condition) if function == "count" else None
+        return PerUnit("count_distinct" if call.distinct else function, argument, condition)
+
+    def _argument(self, node: syntax.Expression, call: syntax.Call) -> Term | None:
+        gap = self._terms.gap(node)
+        if gap is not None:
+            return gap
+        term = self._terms.term(node, Usage.PER_UNIT)
+        if term is not None and isinstance(term, Literal) and call.name != "count":
+            self._give_up(call, "an aggregate of a constant")
+            return None
+        return term
+
+    # --- windows
+
+    def _window(self, node: syntax.Window) -> syntax.Expression:
+        value = self._unit_window(node)
+        return node if value is None else self._checked(value, node)
+
+    def _unit_window(self, node: syntax.Window) -> UnitWindow | None:
+        call = node.call
+        takes = _WINDOWS.get(call.name)
+        if takes is None or call.distinct:
+            self._give_up(node, f"the window function `{call.name[:40]}`")
+            return None
+        partition = [self._terms.term(item, Usage.PER_UNIT) for item in node.partitions]
+        orders = self._sortings(node.orders)
+        arguments = [
+            self._window_argument(item, i) for i, item in enumerate(call.arguments)
+        ]
+        span = _span(node)
+        if span == "":
+            self._give_up(node, "this frame of a window", "Use ROWS BETWEEN.")
+            return None
+        if None in partition or orders is None or None in arguments:
+            return None
+        if not self._holds_units([item for item in partition if item is not None]):
+            self._facts.refuse(
+                "window_not_within_unit",
+                "a window over rows is not partitioned by every unit key",
+                "Add the unit keys to PARTITION BY, or put the window around groups.",
+                node.place or place_of(call),
+            )
+            return None
+        if len(arguments) < takes or len(arguments) > (3 if call.name in _OFFSETS else 1):
+            self._give_up(node, f"`{call.name}` with these arguments")
+            return None
+        condition: Predicate = ALL
+        if call.condition is not None:
+            found = self._terms.predicate(call.condition)
+            if found is None:
+                return None
+            condition = canonical(found)
+        return UnitWindow(
+            _NAMED.get(call.name, call.name),
+            tuple(item for item in arguments if item is not None),
+            tuple(item for item in partition if item is not None),
+            orders,
+            span if isinstance(span, Span) else None,
+            condition,
+            node.ignore_nulls,
+        )
+
+    def _window_argument(self, node: syntax.Expression, index: int) -> Term | None:
+        if index:
+            constant = constant_of(node)
+            small = (
+                constant is not None
+                and isinstance(constant.value, Decimal)
+                and 0 <= constant.value <= MAX_OFFSET
+            )
+            if index > 1 or not small:
+                self._give_up(node, "an offset that is no small number, or a default")
+                return None
+            return constant
+        gap = self._terms.gap(node)
+        return gap if gap is not None else self._terms.term(node, Usage.PER_UNIT)
+
+    def _holds_units(self, partition: Sequence[Term]) -> bool:
+        refs = {item for item in partition if isinstance(item, Ref)}
+        refs |= {self._same[ref] for ref in tuple(refs) if ref in self._same}
+        return all(unit.ref in refs for unit in self._units)
+
+    def _sortings(self, orders: Sequence[syntax.Order]) -> tuple[Sorting, ...] | None:
+        found = []
+        for item in orders:
+            term = self._terms.term(item.expression, Usage.PER_UNIT)
+            if term is None:
+                return None
+            nulls_last = True if item.nulls_last is None else item.nulls_last
+            found.append(Sorting(term, item.descending, nulls_last))
+        return tuple(found)
+
+    def first_of(
+        self, keys: Sequence[syntax.Expression], orders: Sequence[syntax.Order]
+    ) -> syntax.Expression:
+        """Return the condition that DISTINCT ON sets: the first row of each."""
+        call = syntax.Call("row_number", ())
+        window = syntax.Window(call, tuple(keys), tuple(orders))
+        one = syntax.Constant("integer", "1")
+        return syntax.Comparison("=", self._window(window), one)
+
+    # --- the view
+
+    def _checked(self, value: Value, node: syntax.Expression) -> syntax.Expression:
+        for ref in refs_of_value(value):
+            column = self._facts.column(ref)
+            if column is not None and column.has(Role.ROW_KEY):
+                self._facts.use(ref, Usage.GROUP_EXPRESSION, place_of(node))
+        return self._named(value, _shown(node))
+
+    def view(self, where: Predicate, keys: tuple[Term, ...] | None) -> Scope | None:
+        """Make the view, and return the scope in which its columns are found."""
+        facts, scope = self._facts, self._select.scope
+        check_no_result(facts, where)
+        tables = sorted(scope.tables, key=lambda name: name in scope.optional)
+        outputs = [typed(value, facts.policy) for value, _ in self._values.values()]
+        view, refs = make_view(
+            table=tables[0],
+            joins=chained(tables, scope.joins, scope.optional),
+            where=where,
+            outputs=outputs,
+            units=[(unit.domain, unit.ref) for unit in self._units if unit.ref is not None],
+            keys=keys,
+        )
+        facts.add_view(view)
+        columns: dict[str, Any] = {}
+        for index, ((value, shown), ref) in enumerate(
+            zip(self._values.values(), refs, strict=True)
+        ):
+            columns[f"{_ALIAS}{index}"] = ref
+            facts.names.setdefault(ref, shown)
+            column = facts.column(ref)
+            if not isinstance(value, Ref) and (column is None or column.has(Role.HIDDEN)):
+                facts.refuse(
+                    "not_per_unit",
+                    "something is computed within units of a column that is no measure, or "
+                    "of single values that may not be seen",
+                    "Compute counts, and sums of measures, within units.",
+                )
+        found = scope.over([Bound("", columns, tuple(columns))])
+        found.tables = [view.name]
+        return found
+
+    def _give_up(self, node: syntax.Expression, what: str, hint: str = "") -> None:
+        self._terms.give_up(node, "not_per_unit", what, hint)
+
+
+_OFFSETS = frozenset({"lag", "lead"})
+
+
+def _present(condition: Predicate, *terms: Term) -> Predicate:
+    return canonical(All((condition, *(Negate(Missing(term)) for term in terms))))
+
+
+def _is_expression(node: object) -> bool:
+    return isinstance(
+        node,
+        (
+            syntax.Column, syntax.Constant, syntax.Call, syntax.Comparison, syntax.Logical,
+            syntax.Not, syntax.NullTest, syntax.Among, syntax.Cast, syntax.Case,
+            syntax.Subquery, syntax.Window, syntax.Star, syntax.Opaque,
+        ),
+    )  # fmt: skip
+
+
+def _shown(node: syntax.Expression) -> str:
+    if isinstance(node, syntax.Column):
+        return node.names[-1]
+    if isinstance(node, syntax.Window):
+        return node.call.name
+    return node.name if isinstance(node, syntax.Call) else "a computed value"
+
+
+def _span(node: syntax.Window) -> Span | str | None:
+    """Return the frame, None for the engine's default, "" where it is none we take."""
+    frame = node.frame
+    if frame is None:
+        return None
+    offsets = [rows for _, rows in (frame.start, frame.end)]
+    if frame.unit == "rows" and all(rows is None or rows <= MAX_OFFSET for rows in offsets):
+        return Span("rows", frame.start, frame.end)
+    unbounded = all(
+        rows is None or way == "current" for way, rows in (frame.start, frame.end)
+    )
+    return (
+        Span("range", frame.start, frame.end) if frame.unit == "range" and unbounded else ""
+    )

@@ -1,0 +1,472 @@
+"""Outer and ASOF joins of protected rows, bound to views whose rows belong to their units.
+
+The preserved side keeps its rows, so who a row belongs to is known from it. A public table
+that is joined outwards stays a table of the block: a row that finds no partner there stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from policies.columns import refuse_use
+from policies.document import Role
+from policies.shape import ColumnUse, JoinUse, Usage
+from sandbox.binding.facts import Facts
+from sandbox.binding.items import Bound, Meaning, Projected
+from sandbox.binding.predicates import PredicateBinder
+from sandbox.binding.terms import TermBinder
+from sandbox.binding.units import units_of
+from sandbox.plan.canonical import canonical
+from sandbox.plan.terms import (
+    All,
+    Apply,
+    CompareResult,
+    Kind,
+    Predicate,
+    Ref,
+    Term,
+    WithinResult,
+)
+from sandbox.plan.view_columns import typed
+from sandbox.plan.views import ALL, UnitJoin, View, make_view
+from sandbox.sql import syntax
+
+if TYPE_CHECKING:
+    from sandbox.binding.scope import Scope
+
+_MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_WAYS = {"left": "left", "right": "right", "full": "full", "inner": "inner"}
+
+
+def add_outer(scope: Scope, node: syntax.Join) -> None:
+    """Add an outer or ASOF join to a scope; what it cannot be is a finding."""
+    facts = scope.facts
+    left, right = scope.side(node.left), scope.side(node.right)
+    if not left.bound or not right.bound:
+        return
+    if left.has_results or right.has_results:
+        _refuse(facts, node, "an outer join with a result")
+        return
+    protected = is_protected(facts, left.tables), is_protected(facts, right.tables)
+    if protected == (True, True):
+        right = scope.side(node.right, taken=frozenset(left.tables))
+        _UnitJoining(scope, node, left, right).add()
+    elif node.asof or protected == (False, False):
+        _refuse(facts, node, "an ASOF join with a public table, or an outer join of two")
+    else:
+        _add_public(scope, node, left, right, left_is_public=not protected[0])
+
+
+def is_protected(facts: Facts, tables: Iterable[str]) -> bool:
+    """Whether any of the tables is protected."""
+    found = [facts.policy.table(name) for name in tables]
+    return any(table is not None and table.is_protected for table in found)
+
+
+def _refuse(facts: Facts, node: syntax.Join, what: str) -> None:
+    facts.refuse(
+        "join_unavailable",
+        f"{what} is not part of what may be asked",
+        "Use JOIN ... ON a.key = b.key.",
+        node.place,
+    )
+
+
+def _add_public(
+    scope: Scope, node: syntax.Join, left: Scope, right: Scope, *, left_is_public: bool
+) -> None:
+    scope.adopt(left)
+    aliases = {item.alias.lower() for item in scope.bound}
+    scope.adopt(right)
+    public = left if left_is_public else right
+    # Rows of nobody are left out: where the public side is the preserved one, what it
+    # would keep without a partner is nobody's.
+    stays = node.kind in ("full", "right" if left_is_public else "left")
+    before = len(scope.conditions)
+    scope.equate(node, aliases, merge_right=left_is_public)
+    if not stays:
+        return
+    scope.optional += public.tables
+    if len(scope.conditions) > before or len(public.tables) > 1 or public.where:
+        facts = scope.facts
+        facts.refuse(
+            "outer_join_condition",
+            "an outer join with a public table has a condition beside equal columns",
+            "Join ON equal columns alone, and put conditions on it into WHERE.",
+            node.place,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One side of a join as one relation, with what its names mean there."""
+
+    table: str
+    bound: tuple[Bound, ...]
+    units: tuple[tuple[str, Ref], ...]
+
+
+class _UnitJoining:
+    """One outer or ASOF join of two protected sides."""
+
+    def __init__(self, scope: Scope, node: syntax.Join, left: Scope, right: Scope) -> None:
+        self._scope, self._node = scope, node
+        self._facts = scope.facts
+        self._left, self._right = self._side(left), self._side(right)
+
+    def _side(self, sub: Scope) -> _Side | None:
+        facts = self._facts
+        units = units_of(facts, sub.tables, sub.joins)
+        if any(unit.ref is None for unit in units):
+            _refuse(facts, self._node, "a join of rows that are each their own unit")
+            return None
+        plain = (
+            len(sub.tables) == 1
+            and not sub.where
+            and not sub.conditions
+            and all(isinstance(m, Ref) for item in sub.bound for m in item.columns.values())
+        )
+        if plain:
+            found = tuple((u.domain, u.ref) for u in units if u.ref is not None)
+            return _Side(sub.tables[0], tuple(sub.bound), found)
+        made = rows_as_view(facts, sub)
+        if made is None:
+            return None
+        view, bound = made
+        return _Side(view.name, bound, tuple((d, view.ref(name)) for d, name in view.units))
+
+    def add(self) -> None:
+        """Bind the join, and let the scope read its view."""
+        if self._left is None or self._right is None:
+            return
+        join = self._join(self._left, self._right)
+        if join is None:
+            return
+        units = self._units(self._left, self._right, join)
+        bound = (*self._left.bound, *self._right.bound)
+        view, columns = view_over(
+            self._facts,
+            table=self._left.table,
+            joins=(join,),
+            where=ALL,
+            bound=bound,
+            units=units,
+            terms=None,
+        )
+        merged = {} if self._node.kind != "full" else self._coalesced(view, columns)
+        self._scope.take(view.name, columns)
+        for name in self._using():
+            side = self._right if self._node.kind == "right" else self._left
+            alias = next(i.alias for i in side.bound if name.lower() in i.columns)
+            self._scope.merge(name, alias)
+        del merged
+
+    def _coalesced(self, view: View, columns: Sequence[Bound]) -> dict[str, Ref]:
+        # A full join gives the key of whichever side is there: NULL on one side is not.
+        del view, columns
+        if self._using():
+            _refuse(self._facts, self._node, "a FULL JOIN with USING")
+        return {}
+
+    def _using(self) -> tuple[str, ...]:
+        if not self._node.natural:
+            return self._node.using
+        assert self._left is not None
+        assert self._right is not None
+        names = [{n for i in s.bound for n in i.columns} for s in (self._left, self._right)]
+        return tuple(sorted(names[0] & names[1]))
+
+    # --- ON
+
+    def _join(self, left: _Side, right: _Side) -> UnitJoin | None:
+        facts, node = self._facts, self._node
+        joint = self._scope.over((*left.bound, *right.bound))
+        terms = TermBinder(facts, joint, {})
+        predicates = PredicateBinder(terms)
+        on: list[tuple[Ref, Ref]] = []
+        conditions: list[Predicate] = []
+        nearest: tuple[str, Ref, Ref] | None = None
+        for one, other in self._equalities(left, right):
+            on.append((one, other))
+        for condition in _conjuncts(node.condition):
+            sides = self._sides(condition, terms, left, right)
+            if (
+                sides is not None
+                and sides[0] == "="
+                and self._same_unit(left, right, sides)
+            ):
+                on.append(sides[1:])
+            elif node.asof and sides is not None and sides[0] in _MIRRORED:
+                if nearest is not None:
+                    _refuse(facts, node, "an ASOF join with two inequalities")
+                nearest = sides
+            else:
+                found = predicates.where(condition)
+                if found is None:
+                    return None
+                conditions.append(found)
+        if not self._is_sound(on, nearest, conditions):
+            return None
+        for one, other in on:
+            facts.joins.append(
+                JoinUse(
+                    one.table, one.column, other.table, other.column, "outer", node.place
+                )
+            )
+            facts.use(one, Usage.JOIN_KEY, node.place)
+            facts.use(other, Usage.JOIN_KEY, node.place)
+        way = _WAYS[node.kind]
+        if node.asof:
+            way = "asof_left" if node.kind == "left" else "asof"
+        where = canonical(All(tuple(conditions))) if conditions else ALL
+        return UnitJoin(way, right.table, tuple(on), where, nearest)
+
+    def _equalities(self, left: _Side, right: _Side) -> Iterable[tuple[Ref, Ref]]:
+        for name in self._using():
+            found = [_column(side.bound, name) for side in (left, right)]
+            if found[0] is None or found[1] is None:
+                self._facts.refuse(
+                    "unknown_column",
+                    f"`{name[:60]}` is not in both joined tables",
+                    "Check USING.",
+                    self._node.place,
+                )
+            elif self._same_unit(left, right, ("=", found[0], found[1])):
+                yield found[0], found[1]
+            else:
+                _not_on_units(self._facts, self._node)
+
+    def _sides(
+        self, condition: syntax.Expression, terms: TermBinder, left: _Side, right: _Side
+    ) -> tuple[str, Ref, Ref] | None:
+        if not isinstance(condition, syntax.Comparison):
+            return None
+        one, other = terms.ref(condition.left), terms.ref(condition.right)
+        if one is None or other is None:
+            return None
+        if (one.table, other.table) == (left.table, right.table):
+            return condition.operator, one, other
+        if (one.table, other.table) == (right.table, left.table):
+            operator = _MIRRORED.get(condition.operator, condition.operator)
+            return operator, other, one
+        return None
+
+    def _same_unit(self, left: _Side, right: _Side, sides: tuple[str, Ref, Ref]) -> bool:
+        domains = {domain for domain, ref in left.units if ref == sides[1]}
+        return any(d in domains for d, ref in right.units if ref == sides[2])
+
+    def _is_sound(
+        self,
+        on: Sequence[tuple[Ref, Ref]],
+        nearest: tuple[str, Ref, Ref] | None,
+        conditions: Sequence[Predicate],
+    ) -> bool:
+        if not on:
+            _not_on_units(self._facts, self._node)
+            return False
+        if not self._node.asof:
+            return True
+        if nearest is None or conditions:
+            _refuse(self._facts, self._node, "an ASOF join without exactly one inequality")
+            return False
+        kinds = {nearest[1].kind, nearest[2].kind}
+        if not kinds <= {Kind.DATE, Kind.TIMESTAMP} or len(kinds) > 1:
+            _refuse(self._facts, self._node, "an ASOF join by anything but dates")
+            return False
+        return True
+
+    def _units(self, left: _Side, right: _Side, join: UnitJoin) -> list[tuple[str, Term]]:
+        """Return who a joined row belongs to: by the preserved side where both know."""
+        found: list[tuple[str, Term]] = []
+        equal = set(join.on)
+        for domain, ref in left.units:
+            partners = [r for d, r in right.units if d == domain and (ref, r) in equal]
+            if not partners or join.way not in ("right", "full"):
+                found.append((domain, ref))
+            elif join.way == "right":
+                found.append((domain, partners[0]))
+            else:
+                found.append((domain, Apply("coalesce", (ref, partners[0]), ref.kind)))
+        for domain, ref in right.units:
+            known = [r for d, r in left.units if d == domain and (r, ref) in equal]
+            if not known:
+                found.append((domain, ref))
+        return found
+
+
+def _not_on_units(facts: Facts, node: syntax.Join) -> None:
+    facts.refuse(
+        "join_not_on_units",
+        "two protected tables are joined on something else than unit keys of one domain",
+        "Join them ON their unit keys, and add other conditions with AND.",
+        node.place,
+    )
+
+
+def _column(bound: Sequence[Bound], name: str) -> Ref | None:
+    for item in bound:
+        found = item.columns.get(name.lower())
+        if isinstance(found, Ref):
+            return found
+    return None
+
+
+def _conjuncts(condition: syntax.Expression | None) -> list[syntax.Expression]:
+    if condition is None:
+        return []
+    if isinstance(condition, syntax.Logical) and condition.operator == "AND":
+        return [part for item in condition.items for part in _conjuncts(item)]
+    return [condition]
+
+
+# --- rows as views
+
+
+def rows_as_view(
+    facts: Facts, sub: Scope, where: Predicate | None = None, *, copy: int = 0
+) -> tuple[View, tuple[Bound, ...]] | None:
+    """Return the rows of a scope as a view, and what its names mean in it.
+
+    `where` is the whole filter where it is bound already.
+    """
+    terms = TermBinder(facts, sub, {})
+    predicates = PredicateBinder(terms)
+    if where is None:
+        parts = list(sub.where)
+        for condition in sub.conditions:
+            found = predicates.where(condition)
+            if found is None:
+                return None
+            parts.append(found)
+        where = canonical(All(tuple(parts))) if parts else ALL
+    units = units_of(facts, sub.tables, sub.joins)
+    if not units or any(unit.ref is None for unit in units):
+        facts.refuse(
+            "no_unit_within",
+            "rows that are each their own unit have nothing to be computed within one",
+            "Aggregate them directly.",
+        )
+        return None
+    tables = sorted(sub.tables, key=lambda name: name in sub.optional)
+    return view_over(
+        facts,
+        table=tables[0],
+        joins=chained(tables, sub.joins, sub.optional),
+        where=where,
+        bound=tuple(sub.bound),
+        units=[(unit.domain, unit.ref) for unit in units if unit.ref is not None],
+        terms=terms,
+        copy=copy,
+    )
+
+
+def view_over(
+    facts: Facts,
+    *,
+    table: str,
+    joins: Iterable[UnitJoin],
+    where: Predicate,
+    bound: Sequence[Bound],
+    units: Iterable[tuple[str, Term]],
+    terms: TermBinder | None,
+    copy: int = 0,
+) -> tuple[View, tuple[Bound, ...]]:
+    """Make the row view that carries every column that may be named, and add it."""
+    check_no_result(facts, where)
+    values: dict[tuple[int, str], Term] = {}
+    for number, item in enumerate(bound):
+        for name, meaning in item.columns.items():
+            value = _carried(facts, meaning)
+            if value is not None:
+                values[number, name] = value
+    del terms
+    view, refs = make_view(
+        table=table,
+        joins=joins,
+        where=where,
+        outputs=[typed(value, facts.policy) for value in values.values()],
+        units=units,
+        copy=copy,
+    )
+    facts.add_view(view)
+    found = dict(zip(values, refs, strict=True))
+    shown: list[Bound] = []
+    for number, item in enumerate(bound):
+        columns: dict[str, Meaning] = dict(item.columns)
+        columns.update({n: ref for (i, n), ref in found.items() if i == number})
+        for name, ref in columns.items():
+            if isinstance(ref, Ref):
+                facts.names.setdefault(ref, f"{item.alias}.{name}" if item.alias else name)
+        shown.append(Bound(item.alias, columns, item.names))
+    return view, tuple(shown)
+
+
+def _carried(facts: Facts, meaning: Meaning) -> Term | None:
+    """Return what a view carries of a column; hidden ones stay where they are refused."""
+    if isinstance(meaning, Ref):
+        column = facts.column(meaning)
+        hidden = column is None or column.has(Role.HIDDEN)
+        return meaning if facts.is_public(meaning) or not hidden else None
+    if not isinstance(meaning, Projected):
+        return None
+    plain = meaning.terms.ref(meaning.expression)
+    if plain is not None:
+        return _carried(facts, plain)
+    with facts.trial() as tried:
+        term = meaning.terms.term(meaning.expression, Usage.GROUP_EXPRESSION)
+    if term is None or tried.findings or not all(_is_allowed(facts, u) for u in tried.uses):
+        return None  # whoever uses it is told why; it may be that nobody does
+    facts.uses += tried.uses
+    return term
+
+
+def _is_allowed(facts: Facts, use: ColumnUse) -> bool:
+    table = facts.policy.table(use.table)
+    if table is None:
+        return False
+    return not table.is_protected or refuse_use(table, use) is None
+
+
+def check_no_result(facts: Facts, node: object) -> None:
+    """Refuse results that would re-enter below a view."""
+    if any(isinstance(item, (CompareResult, WithinResult)) for item in _walk(node)):
+        facts.refuse(
+            "reentry_in_unit",
+            "a result re-enters a filter below a computation within units",
+            "Compare with it in the outermost filter.",
+        )
+
+
+def _walk(node: object) -> Iterable[object]:
+    yield node
+    if isinstance(node, tuple):
+        for item in node:
+            yield from _walk(item)
+    for name in getattr(node, "__dataclass_fields__", ()):
+        yield from _walk(getattr(node, name))
+
+
+def chained(
+    tables: Sequence[str],
+    joins: Sequence[tuple[Ref, Ref]],
+    optional: Sequence[str] = (),
+) -> tuple[UnitJoin, ...]:
+    """Return the joins of tables after the first, each on what stands before it."""
+    done, pending = {tables[0]}, list(tables[1:])
+    found: list[UnitJoin] = []
+    while pending:
+        for name in pending:
+            on = [(a, b) for a, b in joins if a.table in done and b.table == name]
+            on += [(b, a) for a, b in joins if b.table in done and a.table == name]
+            if on:
+                found.append(
+                    UnitJoin("left" if name in optional else "inner", name, tuple(on))
+                )
+                done.add(name)
+                pending.remove(name)
+                break
+        else:
+            return tuple(found)  # a table without a join: a finding stands
+    return tuple(found)
