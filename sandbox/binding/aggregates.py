@@ -127,6 +127,14 @@ class AggregateBinder:
                 "Count distinct units: count(DISTINCT unit_key).",
             )  # fmt: skip
             return None
+        unit = self._facts.found.get(ref)
+        if unit is not None and argument is not None:
+            # The units that an outer join found.
+            known: syntax.Expression = syntax.Not(syntax.NullTest(argument, call.place))
+            condition = (
+                known if condition is None else syntax.Logical("AND", (condition, known))
+            )
+            ref = unit
         family = "count_distinct" if call.name == "count" else call.name
         self._facts.families.add(family)
         self._facts.use(ref, Usage.COUNT_DISTINCT, call.place, aggregate=family)

@@ -20,6 +20,7 @@ from sandbox.binding.items import Bound
 from sandbox.binding.outputs import has_aggregate, has_window
 from sandbox.binding.scope import Scope
 from sandbox.binding.unit_joins import chained, check_no_result
+from sandbox.binding.units import Equalities
 from sandbox.plan.block import Unit
 from sandbox.plan.canonical import canonical, key_of
 from sandbox.plan.terms import All, Literal, Missing, Negate, Predicate, Ref, Term
@@ -86,10 +87,7 @@ class Carrier:
         self._select, self._units, self._keys = select, units, keys
         self._facts, self._terms = select.facts, select.terms
         self._values: dict[str, tuple[Value, str]] = {}
-        same: dict[Ref, Ref] = {}
-        for left, right in select.scope.joins:
-            same[left], same[right] = right, left
-        self._same = same
+        self._same = Equalities(select.scope.joins, select.scope.optional)
 
     def _named(self, value: Value, shown: str = "") -> syntax.Column:
         self._values.setdefault(key_of(value), (value, shown or "a computed value"))
@@ -154,6 +152,7 @@ class Carrier:
             return node
         ref = self._terms.ref(node)
         if ref is not None:
+            ref = self._same.root(ref)
             return self._named(ref, node.names[-1]) if self._may_carry(ref) else node
         term = self._terms.term(node, Usage.PER_UNIT)
         return node if term is None else self._named(term, node.names[-1])
@@ -174,8 +173,15 @@ class Carrier:
         found = self._keys.get(key_of(term))
         if found is None and isinstance(term, Ref):
             # The other side of a join is the same key.
-            other = self._same.get(term)
-            found = None if other is None else self._keys.get(key_of(other))
+            root = self._same.root(term)
+            found = next(
+                (
+                    key
+                    for key in self._keys.values()
+                    if isinstance(key, Ref) and self._same.root(key) == root
+                ),
+                None,
+            )
         return None if found is None else self._named(found, _shown(node))
 
     def _or_zero(self, node: syntax.Expression) -> syntax.Expression | None:
@@ -309,8 +315,11 @@ class Carrier:
 
     def _holds_units(self, partition: Sequence[Term]) -> bool:
         refs = {item for item in partition if isinstance(item, Ref)}
-        refs |= {self._same[ref] for ref in tuple(refs) if ref in self._same}
-        return all(unit.ref in refs for unit in self._units)
+        roots = {self._same.root(ref) for ref in refs}
+        return all(
+            unit.ref is not None and self._same.root(unit.ref) in roots
+            for unit in self._units
+        )
 
     def _sortings(self, orders: Sequence[syntax.Order]) -> tuple[Sorting, ...] | None:
         found = []

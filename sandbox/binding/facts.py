@@ -35,13 +35,19 @@ class Facts:
     steps: int = 0
     views: dict[str, View] = field(default_factory=dict)
     names: dict[Ref, str] = field(default_factory=dict)  # of a view's columns, to readers
+    # Of keys that an outer join may not find: the unit that they are where it does.
+    found: dict[Ref, Ref] = field(default_factory=dict)
 
     def add_view(self, view: View) -> None:
         """Let a view be read as a table: the policy speaks of it from now on."""
         self.views[view.name] = view
         self.policy = extended(self.policy, (view,))
+        made = {column.value: view.ref(column.name) for column in view.columns}
         for column in view.columns:
             self.refs[view.name, column.name] = view.ref(column.name)
+            inner = self.found.get(column.value) if isinstance(column.value, Ref) else None
+            if inner is not None and inner in made:
+                self.found[view.ref(column.name)] = made[inner]
 
     def step(self) -> None:
         """Count one more node; raises TooManySteps where a query unfolds without end.
@@ -109,6 +115,7 @@ class Facts:
             steps=self.steps,
             views=self.views,
             names=self.names,
+            found=self.found,
         )
 
 

@@ -90,15 +90,25 @@ def days_of(node: syntax.Expression) -> _Days | None:
         return _days(constant.value)
     if isinstance(node, syntax.Call) and len(node.arguments) == 1:
         factor = {"to_days": 1, "to_weeks": 7}.get(node.name)
-        inner = constant_of(node.arguments[0])
+        inner = constant_of(_untruncated(node.arguments[0]))
         if factor is not None and inner is not None:
             return _days(inner.value, factor)
     if isinstance(node, syntax.Cast) and node.type == "INTERVAL":
         text = constant_of(node.item)
         words = str(text.value).lower().split() if text is not None else []
-        if len(words) == 2 and words[0].isdigit() and words[1].removesuffix("s") == "day":
-            return _days(Decimal(words[0]))
+        if len(words) == 2 and words[0].isdigit():
+            factor = {"day": 1, "week": 7}.get(words[1].removesuffix("s"))
+            return None if factor is None else _days(Decimal(words[0]), factor)
     return None
+
+
+def _untruncated(node: syntax.Expression) -> syntax.Expression:
+    """Return the number in CAST(trunc(n) AS ...), as the engine reads INTERVAL n DAY."""
+    while isinstance(node, syntax.Cast):
+        node = node.item
+    if isinstance(node, syntax.Call) and node.name == "trunc" and len(node.arguments) == 1:
+        return _untruncated(node.arguments[0])
+    return node
 
 
 def _days(value: object, factor: int = 1) -> _Days | None:

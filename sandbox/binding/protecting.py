@@ -36,6 +36,7 @@ class Protecting:
         self._units = units
         self._aggregates = AggregateBinder(rows.facts, rows.terms)
         self._keys: dict[str, tuple[int, Term]] = {}
+        self._written: dict[syntax.Expression, int] = {}  # as GROUP BY has them
         self._sets = GroupingSets(rows.select, rows.facts)
 
     def bind(self, where: Predicate | None) -> ResultItem | None:
@@ -83,7 +84,13 @@ class Protecting:
                 "Group by a column.",
                 place_of(expression),
             )
-        return self._keys.setdefault(key_of(term), (len(self._keys), term))[0]
+        found = self._keys.setdefault(key_of(term), (len(self._keys), term))[0]
+        self._written[expression] = found
+        if isinstance(expression, syntax.Column):
+            target = self._terms.alias_of(expression)
+            if target is not None:
+                self._written[target] = found
+        return found
 
     # --- the block and the relation over it
 
@@ -148,6 +155,8 @@ class Protecting:
 
     def key(self, expression: syntax.Expression) -> CellExpression | None:
         """Return the group key that an expression is, tried where nobody reads."""
+        if expression in self._written:
+            return ColumnCell(self._written[expression])
         if isinstance(expression, syntax.Constant) or holds_query(expression):
             return None
         with self._facts.trial():

@@ -22,6 +22,7 @@ from sandbox.binding.outputs import output_name
 from sandbox.binding.predicates import PredicateBinder
 from sandbox.binding.terms import TermBinder
 from sandbox.binding.unit_joins import rows_as_view, view_over
+from sandbox.binding.units import Equalities
 from sandbox.plan.block import Block, Unit
 from sandbox.plan.rebuilding import pruned
 from sandbox.plan.terms import Always, Predicate, Ref, Term
@@ -41,29 +42,12 @@ def keeps_units(select: RowsSelect, units: tuple[Unit, ...]) -> bool:
         return False
     if select.select.grouping_sets is not None:
         return False
-    same = Equalities(select)
+    same = Equalities(select.scope.joins, select.scope.optional)
     with select.facts.trial():
         expressions = group_expressions(select.select, select.outputs, select.facts)
     keys = [select.terms.ref(expression) for expression in expressions]
     known = {same.root(ref) for ref in keys if ref is not None}
     return {same.root(unit.ref) for unit in units if unit.ref is not None} <= known
-
-
-class Equalities:
-    """Which columns of FROM are equal by its joins."""
-
-    def __init__(self, select: RowsSelect) -> None:
-        self._same: dict[Ref, Ref] = {}
-        for left, right in select.scope.joins:
-            a, b = self.root(left), self.root(right)
-            if a != b and not {left.table, right.table} & set(select.scope.optional):
-                self._same[max(a, b, key=str)] = min(a, b, key=str)
-
-    def root(self, ref: Ref) -> Ref:
-        """Return one of the columns that are equal to this one, the same for all."""
-        while ref in self._same:
-            ref = self._same[ref]
-        return ref
 
 
 def per_unit(
@@ -236,7 +220,6 @@ def copied(facts: Facts, item: RowsItem, copy: int) -> RowsItem:
         where=Always(value=True),
         bound=(Bound(name, item.columns, item.names),),
         units=[(domain, ref) for domain, ref in units if isinstance(ref, Ref)],
-        terms=None,
         copy=copy,
     )
     columns = {key: found for key, found in bound.columns.items() if isinstance(found, Ref)}

@@ -17,7 +17,7 @@ from sandbox.binding.facts import Facts
 from sandbox.binding.items import Bound, Meaning, Projected
 from sandbox.binding.predicates import PredicateBinder
 from sandbox.binding.terms import TermBinder
-from sandbox.binding.units import units_of
+from sandbox.binding.units import Equalities, units_of
 from sandbox.plan.canonical import canonical
 from sandbox.plan.terms import (
     All,
@@ -153,8 +153,8 @@ class _UnitJoining:
             where=ALL,
             bound=bound,
             units=units,
-            terms=None,
         )
+        self._note_found(view, join, units)
         merged = {} if self._node.kind != "full" else self._coalesced(view, columns)
         self._scope.take(view.name, columns)
         for name in self._using():
@@ -162,6 +162,18 @@ class _UnitJoining:
             alias = next(i.alias for i in side.bound if name.lower() in i.columns)
             self._scope.merge(name, alias)
         del merged
+
+    def _note_found(
+        self, view: View, join: UnitJoin, units: Sequence[tuple[str, Term]]
+    ) -> None:
+        made = {column.value: view.ref(column.name) for column in view.columns}
+        for one, other in join.on:
+            for _, term in units:
+                if term in (one, other) or term == Apply(
+                    "coalesce", (one, other), one.kind
+                ):
+                    for ref in {one, other} - {term}:
+                        self._facts.found[made[ref]] = made[term]
 
     def _coalesced(self, view: View, columns: Sequence[Bound]) -> dict[str, Ref]:
         # A full join gives the key of whichever side is there: NULL on one side is not.
@@ -357,7 +369,7 @@ def rows_as_view(
         where=where,
         bound=tuple(sub.bound),
         units=[(unit.domain, unit.ref) for unit in units if unit.ref is not None],
-        terms=terms,
+        same=Equalities(sub.joins, sub.optional),
         copy=copy,
     )
 
@@ -370,7 +382,7 @@ def view_over(
     where: Predicate,
     bound: Sequence[Bound],
     units: Iterable[tuple[str, Term]],
-    terms: TermBinder | None,
+    same: Equalities | None = None,
     copy: int = 0,
 ) -> tuple[View, tuple[Bound, ...]]:
     """Make the row view that carries every column that may be named, and add it."""
@@ -379,9 +391,10 @@ def view_over(
     for number, item in enumerate(bound):
         for name, meaning in item.columns.items():
             value = _carried(facts, meaning)
+            if isinstance(value, Ref) and same is not None:
+                value = same.root(value)
             if value is not None:
                 values[number, name] = value
-    del terms
     view, refs = make_view(
         table=table,
         joins=joins,

@@ -11,6 +11,25 @@ from sandbox.plan.canonical import key_of
 from sandbox.plan.terms import Ref
 
 
+class Equalities:
+    """Which columns are equal by joins; in outer ones they may be missing instead."""
+
+    def __init__(
+        self, joins: Sequence[tuple[Ref, Ref]], optional: Sequence[str] = ()
+    ) -> None:
+        self._same: dict[Ref, Ref] = {}
+        for left, right in joins:
+            a, b = sorted((self.root(left), self.root(right)), key=key_of)
+            if a != b and not {left.table, right.table} & {*optional}:
+                self._same[b] = a
+
+    def root(self, ref: Ref) -> Ref:
+        """Return one of the columns that are equal to this one, the same for all."""
+        while ref in self._same:
+            ref = self._same[ref]
+        return ref
+
+
 def units_of(
     facts: Facts, tables: Sequence[str], joins: Sequence[tuple[Ref, Ref]]
 ) -> tuple[Unit, ...]:
@@ -19,17 +38,7 @@ def units_of(
     Public tables alone have nobody. Tables whose rows are their own units join no other
     protected table: that is a finding.
     """
-    same: dict[Ref, Ref] = {}
-
-    def root(ref: Ref) -> Ref:
-        while ref in same:
-            ref = same[ref]
-        return ref
-
-    for left, right in joins:
-        a, b = sorted((root(left), root(right)), key=key_of)
-        if a != b:
-            same[b] = a
+    same = Equalities(joins)
     units: dict[str, Unit] = {}
     protected = [t for name in tables if (t := _protected(facts, name)) is not None]
     for table in protected:
@@ -42,7 +51,7 @@ def units_of(
                     "Ask the provider to publish the dataset again.",
                 )
                 continue
-            found = Unit(unit.domain, root(ref))
+            found = Unit(unit.domain, same.root(ref))
             units[key_of(found)] = found
     by_row = [table for table in protected if table.row_units]
     if by_row:

@@ -10,6 +10,8 @@ from sandbox.plan.rebuilding import rebuilt, refs_in, renamed
 from sandbox.plan.terms import All, Predicate, Term
 from sandbox.plan.views import ALL, PerUnit, UnitWindow, View, by_name
 
+_FIRST_COPY = 1_000
+
 
 class Unfiltered:
     """The twin of a block; `views` are to be materialised, `names` tell old from new.
@@ -42,14 +44,18 @@ class Unfiltered:
     @property
     def differs(self) -> bool:
         """Whether there is any filter that was taken away."""
-        return any(old != new for old, new in self.names.items())
+        return any(self._kept(view) != _conjuncts(view.where) for view in self.read)
 
     def _without_filter(self, view: View) -> View:
         if view not in self.read:
             return view
+        # Two that differ by their filters alone must not become one and the same.
+        copy = _FIRST_COPY + self.read.index(view)
+        return dataclasses.replace(view, where=_all_of(self._kept(view)), copy=copy)
+
+    def _kept(self, view: View) -> list[Predicate]:
         # What is computed within a unit chooses by it in any case.
-        kept = [item for item in _conjuncts(view.where) if not self.is_plain(item)]
-        return dataclasses.replace(view, where=_all_of(kept))
+        return [item for item in _conjuncts(view.where) if not self.is_plain(item)]
 
     def is_plain(self, node: Term | Predicate) -> bool:
         """Whether nothing that a view computes reaches a term or predicate."""
