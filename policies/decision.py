@@ -14,7 +14,7 @@ from policies.columns import refuse_use
 from policies.document import AggregateRule, Mode, Policy, Role, Table
 from policies.reasons import Reason, line_of
 from policies.resolution import is_hidden, steps_of
-from policies.shape import ColumnUse, Place, QueryShape, Usage
+from policies.shape import ColumnUse, JoinUse, Place, QueryShape, Usage
 
 _NO_LINES: Mapping[str, int] = {}
 
@@ -176,7 +176,9 @@ def _joins(policy: Policy, shape: QueryShape) -> Iterator[Reason]:
         if left is None or right is None:
             continue  # `_uses` has said it
         if left.is_protected and right.is_protected:
-            if not _same_domain(left, join.left_column, right, join.right_column):
+            if not _same_domain(
+                left, join.left_column, right, join.right_column
+            ) and not _keeps_lines_together(policy, shape, join):
                 yield _not_on_units(
                     left,
                     right,
@@ -196,6 +198,26 @@ def _joins(policy: Policy, shape: QueryShape) -> Iterator[Reason]:
             yield from _public_join(left, join.left_column, join.place, shape)
             yield from _public_join(right, join.right_column, join.place, shape)
     yield from _apart(policy, shape)
+
+
+def _keeps_lines_together(policy: Policy, shape: QueryShape, join: JoinUse) -> bool:
+    """Whether a join of row keys stands beside one on units of the same two tables.
+
+    It only narrows what the units' join lets together.
+    """
+    tables = policy.table(join.left_table), policy.table(join.right_table)
+    sides = zip(tables, (join.left_column, join.right_column), strict=True)
+    columns = [table.column(name) for table, name in sides if table is not None]
+    if not all(column is not None and column.has(Role.ROW_KEY) for column in columns):
+        return False
+    pair = {join.left_table, join.right_table}
+    for other in shape.joins:
+        if {other.left_table, other.right_table} == pair:
+            left, right = policy.table(other.left_table), policy.table(other.right_table)
+            if left is not None and right is not None:
+                if _same_domain(left, other.left_column, right, other.right_column):
+                    return True
+    return False
 
 
 def _public_join(

@@ -8,6 +8,8 @@ piece is controlled as a cell of its own.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from decimal import Decimal
 
 from policies.shape import Usage
@@ -22,6 +24,7 @@ from sandbox.binding.functions import (
     RETURNS_A_VALUE,
     SCALARS,
 )
+from sandbox.binding.items import RowTerms
 from sandbox.binding.pieces import PieceBinder
 from sandbox.binding.terms import TermBinder
 from sandbox.plan.atoms import Combination, Pair, Piece, Weighted
@@ -213,7 +216,7 @@ class AggregateBinder:
         return self._pieces.aggregate(call, "quantile", None, ref, level=level)
 
     def _measure_in(self, expression: syntax.Expression) -> Ref | None:
-        found = read_combination(expression, self._terms.ref)
+        found = read_combination(expression, self._terms)
         if isinstance(found, Ref):
             return found
         return self._terms.ref(expression)
@@ -226,6 +229,11 @@ class AggregateBinder:
         constant = constant_of(argument)
         if constant is not None:
             return self._constant(call, function, constant)
+        if isinstance(argument, syntax.Column) and self._terms.ref(argument) is None:
+            inner = self._terms.expanded(argument)
+            if inner is not None:
+                with self._inside(inner[1]):
+                    return self._argument(call, family, function, inner[0])
         ref = self._terms.ref(argument)
         if ref is not None and not (function == "sum" and ref.kind is Kind.BOOLEAN):
             if not self._check_measure(call, family, ref):
@@ -234,7 +242,7 @@ class AggregateBinder:
         case = self._case_in(call, function, argument)
         if case is not None:
             return self._case(call, family, function, case)
-        found = read_combination(argument, self._terms.ref)
+        found = read_combination(argument, self._terms)
         if isinstance(found, Ref) or (found is not None and function in _ARITHMETIC):
             refs = (found,) if isinstance(found, Ref) else found.present
             if not self._check_measures(call, family, refs):
@@ -248,12 +256,27 @@ class AggregateBinder:
         )
         return None
 
+    @contextlib.contextmanager
+    def _inside(self, terms: RowTerms) -> Iterator[None]:
+        """Read what follows where a derived table wrote it."""
+        assert isinstance(terms, TermBinder)
+        kept, self._terms = self._terms, terms
+        try:
+            yield
+        finally:
+            self._terms = kept
+
     def _case_in(
         self, call: syntax.Call, function: str, argument: syntax.Expression
     ) -> syntax.Case | None:
         """Return an argument that chooses among pieces as the CASE that it means."""
         if isinstance(argument, syntax.Case):
             return argument
+        if isinstance(argument, syntax.Call) and argument.name == "if":
+            if len(argument.arguments) == 3:
+                when, then, otherwise = argument.arguments
+                return syntax.Case(((when, then),), otherwise, call.place)
+            return None
         if isinstance(argument, syntax.Call) and len(argument.arguments) == 2:
             item, other = argument.arguments
             if self._terms.ref(item) is not None and constant_of(other) is not None:

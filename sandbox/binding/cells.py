@@ -11,7 +11,7 @@ from typing import Protocol
 
 from sandbox.binding.facts import Facts, place_of
 from sandbox.binding.functions import is_aggregate
-from sandbox.plan.cells import (
+from sandbox.plan.result_functions import (
     CAST_TYPES,
     FUNCTIONS,
     INFIX,
@@ -19,6 +19,8 @@ from sandbox.plan.cells import (
     RANKS,
     RESULT_AGGREGATES,
     SHIFTS,
+)
+from sandbox.plan.results import (
     CellExpression,
     CellOrder,
     LiteralCell,

@@ -7,16 +7,16 @@ of the query and exact fractions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 
 from sandbox.binding.constants import constant_of
+from sandbox.binding.items import RowTerms
 from sandbox.plan.atoms import Combination, Weighted, ordered, product
 from sandbox.plan.terms import NUMBERS, Kind, Ref
 from sandbox.sql import syntax
 
-RefOf = Callable[[syntax.Expression], Ref | None]
 MAX_TERMS = 20
 MAX_DEGREE = 2
 # Coefficients multiply: past this they are no measure's unit any more, and an answer of so
@@ -27,53 +27,65 @@ Polynomial = Mapping[Factors, Fraction]
 
 
 def read_combination(
-    expression: syntax.Expression, ref_of: RefOf
+    expression: syntax.Expression, terms: RowTerms
 ) -> Ref | Combination | None:
     """Return the combination of measures that an expression is, or None where it is none.
 
     A bare column, also as `x::DOUBLE` or `1 * x`, comes back as that column.
     """
-    found = _read(expression, ref_of)
+    found = _read(expression, terms)
     if found is None:
         return None
     present: set[Ref] = {ref for factors in found for ref in factors}
-    terms = tuple(
+    weighted = tuple(
         Weighted(number.numerator, number.denominator, factors)
         for factors, number in sorted(found.items(), key=lambda item: str(item[0]))
         if number
     )
-    if not present or len(terms) > MAX_TERMS:
+    if not present or len(weighted) > MAX_TERMS:
         return None
-    if {ref for term in terms for ref in term.factors} != present:
+    if {ref for term in weighted for ref in term.factors} != present:
         # `x + 0 * y` is x again, asked under another name and over other rows.
         return None
-    alone = len(terms) == 1 == len(present) == len(terms[0].factors)
-    if alone and terms[0].coefficient == 1:
-        return terms[0].factors[0]
-    return Combination(ordered(present), terms)
+    alone = len(weighted) == 1 == len(present) == len(weighted[0].factors)
+    if alone and weighted[0].coefficient == 1:
+        return weighted[0].factors[0]
+    return Combination(ordered(present), weighted)
 
 
-def _read(expression: syntax.Expression, ref_of: RefOf) -> Polynomial | None:
+def _read(expression: syntax.Expression, terms: RowTerms) -> Polynomial | None:
     constant = constant_of(expression)
     if constant is not None:
         value = constant.value
         return {(): Fraction(value)} if isinstance(value, Decimal) else None
     match expression:
         case syntax.Column():
-            ref = ref_of(expression)
-            return {(ref,): Fraction(1)} if ref and ref.kind in NUMBERS else None
+            return _column(expression, terms)
         case syntax.Cast(item=item, type="DOUBLE"):
-            return _read(item, ref_of)
+            return _read(item, terms)
         case syntax.Cast(item=item, type="BIGINT" | "HUGEINT"):
-            ref = ref_of(item)
+            ref = terms.ref(item)
             return {(ref,): Fraction(1)} if ref and ref.kind is Kind.INTEGER else None
+        case syntax.Call(name="power" | "pow" | "^" | "**", arguments=(base, exponent)):
+            number, one = constant_of(exponent), _read(base, terms)
+            if one is None or number is None or number.value != 2:
+                return None
+            return _combined("*", [one, one])
         case syntax.Call(name=name, arguments=arguments, distinct=False, condition=None):
             if name not in ("+", "-", "*", "/") or len(arguments) not in (1, 2):
                 return None
-            parts = [_read(argument, ref_of) for argument in arguments]
+            parts = [_read(argument, terms) for argument in arguments]
             known = [part for part in parts if part is not None]
             return _combined(name, known) if len(known) == len(parts) else None
     return None
+
+
+def _column(column: syntax.Column, terms: RowTerms) -> Polynomial | None:
+    ref = terms.ref(column)
+    if ref is not None:
+        return {(ref,): Fraction(1)} if ref.kind in NUMBERS else None
+    inner = terms.expanded(column)
+    return None if inner is None else _read(*inner)
 
 
 def _combined(name: str, parts: list[Polynomial]) -> Polynomial | None:

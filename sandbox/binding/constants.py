@@ -7,7 +7,7 @@ differ by less would single out who lies between them.
 from __future__ import annotations
 
 import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from policies.document import Column
 from sandbox.binding import date_constants
@@ -57,10 +57,9 @@ def _plain(kind: str, text: str) -> Literal | None:
 
 def _number(text: str) -> Literal | None:
     try:
-        value = Decimal(text)
-    except InvalidOperation:
+        return _numeric(Decimal(text))
+    except ArithmeticError:  # no number, or one whose exponent no decimal holds
         return None
-    return _numeric(value)
 
 
 def _numeric(value: Decimal) -> Literal | None:

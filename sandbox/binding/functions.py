@@ -93,14 +93,13 @@ PAIRS: dict[str, tuple[str, str]] = {
 }
 
 # Interpolated over bins of the provider's grid; the second argument is the level.
-QUANTILES = frozenset(
-    {"median", "quantile", "quantile_cont", "quantile_disc", "approx_quantile"}
-)
+QUANTILES = frozenset({"median", "quantile", "quantile_cont", "approx_quantile"})
 
 # Aggregates that the engine knows and this analyser never answers: named, so that their
 # refusal can say what they are.
 RETURNS_A_VALUE = frozenset(
     {
+        "quantile_disc",
         "min", "max", "first", "last", "any_value", "arbitrary", "mode", "mad",
         "min_by", "max_by", "arg_min", "arg_max", "argmin", "argmax", "approx_top_k",
         "list", "array_agg", "string_agg", "group_concat", "listagg", "histogram",
@@ -115,6 +114,7 @@ RETURNS_A_VALUE = frozenset(
 INSTEAD = {
     "min": "Use quantile_cont(x, 0.05), interpolated over bins, or counts per bin.",
     "max": "Use quantile_cont(x, 0.95), interpolated over bins, or counts per bin.",
+    "quantile_disc": "Use quantile_cont(x, q), interpolated over bins.",
     "mode": "Use counts per group or bin, ORDER BY count(*) DESC LIMIT 1.",
     "mad": "Use stddev, or the difference of two quantiles.",
     "histogram": "Group by bins: floor(x / w) * w, count(*).",

@@ -8,15 +8,17 @@ from sandbox.binding.cells import CellBinder
 from sandbox.binding.facts import Facts
 from sandbox.binding.items import ResultItem
 from sandbox.binding.outputs import has_aggregate, output_name
-from sandbox.plan.cells import (
+from sandbox.plan.result_walks import moved, simplified, width_of
+from sandbox.plan.results import (
     CellExpression,
     CellOrder,
     ColumnCell,
     LiteralCell,
+    OneRow,
     PostCall,
-    moved,
+    Relation,
+    Selected,
 )
-from sandbox.plan.results import OneRow, Relation, Selected, simplified, width_of
 from sandbox.sql import syntax
 
 MAX_SETS = 64

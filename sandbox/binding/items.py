@@ -4,14 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from policies.shape import Usage
 from sandbox.plan.results import Relation
-from sandbox.plan.terms import Predicate, Ref, Term
+from sandbox.plan.terms import Gap, Predicate, Ref, Term
 from sandbox.sql import syntax
 
-if TYPE_CHECKING:
-    from sandbox.binding.terms import TermBinder
+
+class RowTerms(Protocol):
+    """Binds expressions over the rows of one SELECT."""
+
+    def term(self, expression: syntax.Expression, usage: Usage) -> Term | None:
+        """Bind an expression; a bare column in it is noted with `usage`."""
+
+    def ref(self, expression: syntax.Expression) -> Ref | None:
+        """Return the column that an expression plainly is, or None; nothing is noted."""
+
+    def gap(self, expression: syntax.Expression) -> Gap | None:
+        """Return the difference of dates that this is, or None; nothing is noted."""
+
+    def expanded(self, column: syntax.Column) -> tuple[syntax.Expression, RowTerms] | None:
+        """Return what an alias or a column of a derived table stands for, and where."""
+
+    def blame(self, expression: syntax.Expression) -> None:
+        """Note every column in an expression as used in an unknown way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +39,7 @@ class Projected:
     """
 
     expression: syntax.Expression
-    terms: TermBinder
+    terms: RowTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +85,3 @@ class Bound:
     alias: str
     columns: Mapping[str, Meaning]
     names: tuple[str, ...]
-
-
-Keys = tuple[Term, ...]

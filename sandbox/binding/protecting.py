@@ -15,8 +15,15 @@ from sandbox.binding.outputs import holds_query
 from sandbox.binding.subqueries import scalar_cell
 from sandbox.plan.block import Block, Unit, canonical_block
 from sandbox.plan.canonical import key_of
-from sandbox.plan.cells import CellExpression, ColumnCell, LiteralCell
-from sandbox.plan.results import Cells, Relation, Selected, stack_of
+from sandbox.plan.result_walks import stack_of
+from sandbox.plan.results import (
+    CellExpression,
+    Cells,
+    ColumnCell,
+    LiteralCell,
+    Relation,
+    Selected,
+)
 from sandbox.plan.terms import Literal, Predicate, Ref, Term, refs_of
 from sandbox.sql import syntax
 

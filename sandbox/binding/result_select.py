@@ -18,25 +18,21 @@ from sandbox.binding.items import Item, ResultItem, RowsItem
 from sandbox.binding.outputs import holds_query, is_grouped, written_out
 from sandbox.binding.scope import ItemOf, Leaf, Scope
 from sandbox.binding.subqueries import scalar_cell
-from sandbox.plan.cells import (
-    RESULT_AGGREGATES,
-    CellExpression,
-    ColumnCell,
-    LiteralCell,
-    PostCall,
-)
+from sandbox.plan.result_functions import RESULT_AGGREGATES
+from sandbox.plan.result_walks import simplified, stack_of, width_of
 from sandbox.plan.results import (
     AggregateOf,
+    CellExpression,
+    ColumnCell,
     Grouped,
     Joined,
+    LiteralCell,
     OneRow,
+    PostCall,
     PublicRows,
     Relation,
     Selected,
     Stacked,
-    simplified,
-    stack_of,
-    width_of,
 )
 from sandbox.plan.terms import Ref
 from sandbox.sql import syntax

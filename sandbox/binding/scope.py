@@ -16,7 +16,7 @@ from sandbox.binding.items import (
     ResultItem,
     RowsItem,
 )
-from sandbox.plan.results import is_single_row
+from sandbox.plan.result_walks import is_single_row
 from sandbox.plan.terms import NUMBERS, Kind, Predicate, Ref, kind_of_type
 from sandbox.sql import syntax
 
@@ -379,13 +379,8 @@ class Scope:
 
 def as_ref(meaning: Meaning | None) -> Ref | None:
     """Return the column that a meaning plainly is, through derived tables."""
-    while isinstance(meaning, Projected):
-        expression = meaning.expression
-        if not isinstance(expression, syntax.Column):
-            return None
-        if meaning.terms.alias_of(expression) is not None:
-            return None
-        meaning = meaning.terms.scope.find(expression)
+    if isinstance(meaning, Projected):
+        return meaning.terms.ref(meaning.expression)
     return meaning if isinstance(meaning, Ref) else None
 
 

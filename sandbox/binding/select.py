@@ -13,9 +13,10 @@ from sandbox.binding.items import ResultItem, RowsItem
 from sandbox.binding.outputs import output_names
 from sandbox.binding.query import QueryBinder
 from sandbox.binding.scope import as_ref
+from sandbox.binding.small_groups import refuse_small_groups
 from sandbox.binding.view_uses import judge_views
 from sandbox.plan.plan import Plan
-from sandbox.plan.results import blocks_in
+from sandbox.plan.result_walks import blocks_in
 from sandbox.plan.terms import Ref
 from sandbox.sql import syntax
 
@@ -97,7 +98,9 @@ def _plan(context: Context, item: RowsItem | ResultItem | None) -> Plan | None:
     if not blocks_in(item.relation):
         refuse_no_protected_table(facts, reads_tables=bool(facts.froms))
         return None
-    return Plan(tuple(context.blocks), item.relation, tuple(context.parameters))
+    plan = Plan(tuple(context.blocks), item.relation, tuple(context.parameters))
+    refuse_small_groups(plan, facts)
+    return plan
 
 
 def _refuse_rows(context: Context, item: RowsItem) -> None:

@@ -13,8 +13,15 @@ from sandbox.binding.facts import Facts, place_of
 from sandbox.binding.items import Item, Reentered, ResultItem
 from sandbox.binding.scope import Scope
 from sandbox.binding.terms import TermBinder, columns_in
-from sandbox.plan.cells import CellExpression, ColumnCell, ScalarOf
-from sandbox.plan.results import OneRow, Relation, Selected, width_of
+from sandbox.plan.result_walks import blocks_in, width_of
+from sandbox.plan.results import (
+    CellExpression,
+    ColumnCell,
+    OneRow,
+    Relation,
+    ScalarOf,
+    Selected,
+)
 from sandbox.plan.terms import CompareResult, Predicate, Ref, WithinResult
 from sandbox.sql import syntax
 
@@ -126,7 +133,22 @@ class ResultsBeside:
     def _relation(self, expression: syntax.Expression) -> Relation | None:
         cells = CellBinder(self._facts, _ResultLeaves(self), self._scalar)
         cell = cells.cell(expression)
-        return None if cell is None else Selected(OneRow(), (cell,))
+        if cell is None:
+            return None
+        relation = Selected(OneRow(), (cell,))
+        if not blocks_in(relation):
+            # `income > (SELECT 51234)`: a literal in disguise, off every grid.
+            self._refuse_constants(expression)
+            return None
+        return relation
+
+    def _refuse_constants(self, expression: syntax.Expression) -> None:
+        self.terms.give_up(
+            expression,
+            "subquery_of_constants",
+            "a subquery without a protected table, compared with rows,",
+            "Write the constant itself, on the grid of the column.",
+        )
 
     def _scalar(self, node: syntax.Subquery) -> CellExpression | None:
         return scalar_cell(node, self.queries, self.environment, self._facts)

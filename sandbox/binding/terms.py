@@ -18,7 +18,7 @@ from sandbox.binding.constants import constant_of, cut_is_coarser
 from sandbox.binding.facts import Facts, place_of
 from sandbox.binding.functions import SCALARS, is_aggregate
 from sandbox.binding.gaps import read_gap
-from sandbox.binding.items import Projected, Reentered
+from sandbox.binding.items import Projected, Reentered, RowTerms
 from sandbox.binding.readings import is_whole, read_bin, read_date, read_steps
 from sandbox.binding.scalar_calls import (
     ARITHMETIC,
@@ -205,6 +205,16 @@ class TermBinder:
         if isinstance(found, Projected):
             return found.terms.ref(found.expression)
         return found if isinstance(found, Ref) else None
+
+    def expanded(self, column: syntax.Column) -> tuple[syntax.Expression, RowTerms] | None:
+        """Return what an alias or a column of a derived table stands for, and where."""
+        target = self.alias_of(column)
+        if target is not None:
+            return None if target == column else (target, self)
+        found = self.scope.find(column)
+        if isinstance(found, Projected):
+            return found.expression, found.terms
+        return None
 
     def _refuse_result(self, column: syntax.Column) -> None:
         self.facts.refuse(

@@ -1,23 +1,110 @@
-"""Relations over controlled cells: what stage 2 computes, as nodes (DESIGN section 5).
+"""Stage 2 as nodes: expressions and relations over controlled cells (DESIGN section 5).
 
-`Cells` and `Grouped` have the same form: the columns of the keys, then of the aggregates.
-Every relation here holds only what was released, and what public tables say.
+Expressions name columns of controlled relations, never a column of a protected table; so
+whatever they compute is post-processing of what was released anyway. `Cells` and `Grouped`
+have the same form: the columns of the keys, then of the aggregates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sandbox.plan.cells import (
-    AmongRows,
-    CellExpression,
-    CellOrder,
-    ColumnCell,
-    ScalarOf,
-    WindowOf,
-    children_of,
+# --- expressions
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnCell:
+    """A column of the relation that the expression stands over."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiteralCell:
+    """A constant; `kind` is integer, numeric, string, boolean or null."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PostCall:
+    """An allow-listed function or operator over cell expressions."""
+
+    name: str
+    arguments: tuple[CellExpression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PostCase:
+    """CASE over cell expressions."""
+
+    branches: tuple[tuple[CellExpression, CellExpression], ...]
+    otherwise: CellExpression
+
+
+@dataclass(frozen=True, slots=True)
+class PostCast:
+    """TRY_CAST of a cell expression: a cast that fails is NULL, never an error."""
+
+    item: CellExpression
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class CellOrder:
+    """One criterion of an order over controlled cells; what is withheld stands last."""
+
+    expression: CellExpression
+    descending: bool
+    nulls_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOf:
+    """An allow-listed function over a window of controlled rows.
+
+    `frame` is (unit, start, end) with bounds such as ("preceding", 2); None: the default.
+    """
+
+    function: str
+    arguments: tuple[CellExpression, ...]
+    partitions: tuple[CellExpression, ...]
+    orders: tuple[CellOrder, ...]
+    frame: tuple[str, tuple[str, int | None], tuple[str, int | None]] | None = None
+    condition: CellExpression | None = None
+    distinct: bool = False
+    ignore_nulls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarOf:
+    """The only value of a relation of one column, NULL where it has no row."""
+
+    relation: Relation
+
+
+@dataclass(frozen=True, slots=True)
+class AmongRows:
+    """item IN (the only column of a relation)."""
+
+    item: CellExpression
+    relation: Relation
+
+
+CellExpression = (
+    ColumnCell
+    | LiteralCell
+    | PostCall
+    | PostCase
+    | PostCast
+    | WindowOf
+    | ScalarOf
+    | AmongRows
 )
+
+
+# --- relations
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,95 +193,30 @@ class Selected:
             and not self.distinct
             and self.limit is None
             and not self.offset
-            and not any(_has_window(item) for item in self.outputs)
+            and not any(has_window(item) for item in self.outputs)
         )
 
 
 Relation = Cells | PublicRows | OneRow | Joined | Stacked | Grouped | Selected
 
 
-def width_of(relation: Relation) -> int:
-    """Return the number of columns."""
-    match relation:
-        case Cells(width=width):
-            return width
-        case PublicRows(columns=columns):
-            return len(columns)
-        case OneRow():
-            return 0
-        case Joined(kind=kind, left=left, right=right):
-            return width_of(left) + (0 if kind in ("semi", "anti") else width_of(right))
-        case Stacked(parts=parts):
-            return width_of(parts[0])
-        case Grouped(groups=groups, aggregates=aggregates):
-            return len(groups) + len(aggregates)
-        case Selected(outputs=outputs):
-            return len(outputs)
-
-
-def blocks_in(relation: Relation) -> frozenset[int]:
-    """Return the blocks whose cells reach a relation."""
-    match relation:
-        case Cells(block=block):
-            return frozenset({block})
-        case PublicRows() | OneRow():
-            return frozenset()
-        case Joined(left=left, right=right, condition=condition):
-            found = blocks_in(left) | blocks_in(right)
-            return found | _in_expressions(() if condition is None else (condition,))
-        case Stacked(parts=parts):
-            return frozenset().union(*map(blocks_in, parts))
-        case Grouped(source=source, groups=groups, aggregates=aggregates):
-            inside = [*groups]
-            for item in aggregates:
-                inside += [*item.arguments, *([item.condition] if item.condition else [])]
-            return blocks_in(source) | _in_expressions(tuple(inside))
-        case Selected(source=source, outputs=outputs):
-            inside = [*outputs, *(order.expression for order in relation.orders)]
-            inside += [part for part in (relation.where, relation.qualify) if part]
-            return blocks_in(source) | _in_expressions(tuple(inside))
-
-
-def _in_expressions(nodes: tuple[CellExpression, ...]) -> frozenset[int]:
-    found: frozenset[int] = frozenset()
-    for node in nodes:
-        if isinstance(node, (ScalarOf, AmongRows)):
-            found |= blocks_in(node.relation)
-        found |= _in_expressions(children_of(node))
-    return found
-
-
-def _has_window(node: CellExpression) -> bool:
-    return isinstance(node, WindowOf) or any(
-        _has_window(part) for part in children_of(node)
-    )
-
-
-def simplified(relation: Selected) -> Relation:
-    """Return the relation without a layer that changes nothing."""
-    same = tuple(ColumnCell(i) for i in range(width_of(relation.source)))
-    if relation.only_projects and not relation.orders and relation.outputs == same:
-        return relation.source
-    return relation
-
-
-def stack_of(parts: Sequence[Relation]) -> Relation:
-    """Return the rows of all parts, one below the other."""
-    return parts[0] if len(parts) == 1 else Stacked("union", all=True, parts=tuple(parts))
-
-
-def is_single_row(relation: Relation) -> bool:
-    """Whether a relation has one row whatever the data: an aggregate without groups."""
-    match relation:
-        case Cells(keys=keys):
-            return keys == 0
-        case Grouped(groups=groups):
-            return not groups
-        case OneRow():
-            return True
-        case Selected(source=source):
-            return relation.only_projects and is_single_row(source)
-        case Joined(kind="cross", left=left, right=right):
-            return is_single_row(left) and is_single_row(right)
+def children_of(node: CellExpression) -> tuple[CellExpression, ...]:
+    """Return the direct parts of an expression, over the same relation."""
+    match node:
+        case PostCall(arguments=arguments):
+            return arguments
+        case PostCase(branches=branches, otherwise=otherwise):
+            return (*(part for branch in branches for part in branch), otherwise)
+        case PostCast(item=item) | AmongRows(item=item):
+            return (item,)
+        case WindowOf():
+            parts = (*node.arguments, *node.partitions)
+            parts += tuple(order.expression for order in node.orders)
+            return parts if node.condition is None else (*parts, node.condition)
         case _:
-            return False
+            return ()
+
+
+def has_window(node: CellExpression) -> bool:
+    """Whether an expression depends on other rows than its own."""
+    return isinstance(node, WindowOf) or any(has_window(part) for part in children_of(node))

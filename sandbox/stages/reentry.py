@@ -17,7 +17,8 @@ from sandbox.errors import QueryRejected
 from sandbox.plan.block import Block
 from sandbox.plan.canonical import canonical
 from sandbox.plan.plan import Plan
-from sandbox.plan.results import PublicRows, Relation, blocks_in
+from sandbox.plan.result_walks import blocks_in
+from sandbox.plan.results import PublicRows, Relation
 from sandbox.plan.terms import (
     All,
     Always,

@@ -32,7 +32,11 @@ from sandbox.stages.contrasts import is_dimension, tracks_outside
 from sandbox.stages.existence import may_lack
 from sandbox.stages.left_out import judge_left_out
 from sandbox.stages.reentry import filled, needed_before, public_in
-from sandbox.stages.stage_one import stage_one_sql, statement, top_needed
+from sandbox.stages.stage_one import (
+    stage_one_sql,
+    statement,
+    top_needed,
+)
 from sandbox.stages.stage_two import Row, StageTwo
 
 

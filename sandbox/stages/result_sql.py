@@ -9,30 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sandbox.plan import cells
-from sandbox.plan.cells import (
+from sandbox.plan import result_functions
+from sandbox.plan.result_walks import width_of
+from sandbox.plan.results import (
+    AggregateOf,
     AmongRows,
     CellExpression,
     CellOrder,
+    Cells,
     ColumnCell,
+    Grouped,
+    Joined,
     LiteralCell,
+    OneRow,
     PostCall,
     PostCase,
     PostCast,
-    ScalarOf,
-    WindowOf,
-)
-from sandbox.plan.results import (
-    AggregateOf,
-    Cells,
-    Grouped,
-    Joined,
-    OneRow,
     PublicRows,
     Relation,
+    ScalarOf,
     Selected,
     Stacked,
-    width_of,
+    WindowOf,
+    children_of,
 )
 from sandbox.quoting import quoted, text_literal
 
@@ -235,16 +234,16 @@ def _any(flags: Iterable[str]) -> str:
 def _is_wide(node: CellExpression) -> bool:
     """Whether an expression looks at other rows: the engine takes none into TRY."""
     wide = isinstance(node, (WindowOf, ScalarOf, AmongRows))
-    return wide or any(map(_is_wide, cells.children_of(node)))
+    return wide or any(map(_is_wide, children_of(node)))
 
 
 def _call(name: str, rendered: list[str]) -> str:
-    if name in cells.INFIX:
+    if name in result_functions.INFIX:
         return "(" + f" {name} ".join(rendered) + ")"
     if name in ("and", "or"):
         return "(" + f" {name.upper()} ".join(rendered) + ")"
-    if name in cells.LIKES:
-        return f"({rendered[0]} {cells.LIKES[name]} {rendered[1]})"
+    if name in result_functions.LIKES:
+        return f"({rendered[0]} {result_functions.LIKES[name]} {rendered[1]})"
     match name:
         case "not":
             return f"(NOT {rendered[0]})"
@@ -256,7 +255,7 @@ def _call(name: str, rendered: list[str]) -> str:
             return f"({rendered[0]} {name.upper()} FROM {rendered[1]})"
         case "in":
             return f"({rendered[0]} IN ({', '.join(rendered[1:])}))"
-        case _ if name in cells.FUNCTIONS:
+        case _ if name in result_functions.FUNCTIONS:
             return f"{name}({', '.join(rendered)})"
     raise AssertionError("a function outside the allow-list was bound")
 
@@ -287,11 +286,11 @@ def _window(node: WindowOf) -> Pair:
     over = _over(node)
     pairs = [pair_sql(argument) for argument in node.arguments]
     own = _any(flag for _, flag in pairs)
-    if node.function in cells.RANKS:
+    if node.function in result_functions.RANKS:
         inside = ", ".join(value for value, _ in pairs)
         orders = _any(pair_sql(order.expression)[1] for order in node.orders)
         return f"{node.function}({inside}) OVER ({over})", _any((own, orders))
-    if node.function in cells.SHIFTS:
+    if node.function in result_functions.SHIFTS:
         nulls = " IGNORE NULLS" if node.ignore_nulls else ""
         values = [value for value, _ in pairs]
         called = f"{node.function}({', '.join(values)}{nulls}) OVER ({over})"

@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from sandbox.engine import open_engine
 from sandbox.errors import QueryRejected
-from sandbox.plan.results import Cells, Relation, Selected, width_of
+from sandbox.plan.result_walks import width_of
+from sandbox.plan.results import Cells, Relation, Selected
 from sandbox.plan.scalars import scalar
 from sandbox.protocol import Limits, Scalar
 from sandbox.quoting import quoted
