@@ -38,7 +38,7 @@ from sandbox.plan.views import (
 from sandbox.sql import syntax
 
 if TYPE_CHECKING:
-    from sandbox.binding.rows_select import RowsSelect
+    from sandbox.binding.rows import Rows
 
 _PER_UNIT = {
     "count": "count", "count_star": "count", "sum": "sum", "avg": "avg", "mean": "avg",
@@ -65,7 +65,7 @@ _ALIAS = ""
 
 
 def values_of_keys(
-    select: RowsSelect, expressions: Sequence[syntax.Expression]
+    select: Rows, expressions: Sequence[syntax.Expression]
 ) -> dict[str, Term] | None:
     """Return the terms of GROUP BY by their canonical text; None where one is refused."""
     found: dict[str, Term] = {}
@@ -82,7 +82,7 @@ class Carrier:
     """Collects the columns of one view while the expressions over it are rewritten."""
 
     def __init__(
-        self, select: RowsSelect, units: tuple[Unit, ...], *, keys: dict[str, Term] | None
+        self, select: Rows, units: tuple[Unit, ...], *, keys: dict[str, Term] | None
     ) -> None:
         self._select, self._units, self._keys = select, units, keys
         self._facts, self._terms = select.facts, select.terms

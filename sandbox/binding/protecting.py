@@ -28,7 +28,7 @@ from sandbox.plan.terms import Literal, Predicate, Ref, Term, refs_of
 from sandbox.sql import syntax
 
 if TYPE_CHECKING:
-    from sandbox.binding.rows_select import RowsSelect
+    from sandbox.binding.rows import Rows
 
 MAX_KEYS = 12
 
@@ -36,7 +36,7 @@ MAX_KEYS = 12
 class Protecting:
     """Binds the aggregation of one SELECT; it is the `Leaves` of what stands over it."""
 
-    def __init__(self, rows: RowsSelect, units: tuple[Unit, ...]) -> None:
+    def __init__(self, rows: Rows, units: tuple[Unit, ...]) -> None:
         self._rows = rows
         self._facts = rows.facts
         self._terms = rows.terms

@@ -13,7 +13,7 @@ from sandbox.binding.correlated import decorrelated
 from sandbox.binding.items import Item, ResultItem, RowsItem
 from sandbox.binding.outputs import is_grouped
 from sandbox.binding.result_select import bind_results, stacked
-from sandbox.binding.rows_select import RowsSelect
+from sandbox.binding.rows_select import bind_rows
 from sandbox.binding.scope import ItemOf, Leaf, Scope, leaves_of, table_columns
 from sandbox.binding.unit_joins import add_outer
 from sandbox.sql import syntax
@@ -103,7 +103,7 @@ class QueryBinder:
         scope = Scope(self._facts, item_of, add_outer)
         scope.outer = outer
         scope.add(select.source)
-        return RowsSelect(self._context, select, scope, self, environment).bind()
+        return bind_rows(self._context, select, scope, self, environment)
 
     def _is_protected(self, item: RowsItem) -> bool:
         tables = [self._facts.policy.table(name) for name in item.tables]

@@ -31,12 +31,12 @@ from sandbox.plan.views import member as member_of
 from sandbox.sql import syntax
 
 if TYPE_CHECKING:
-    from sandbox.binding.rows_select import RowsSelect
+    from sandbox.binding.rows import Rows
     from sandbox.binding.scope import Scope
     from sandbox.binding.subqueries import ResultsBeside
 
 
-def keeps_units(select: RowsSelect, units: tuple[Unit, ...]) -> bool:
+def keeps_units(select: Rows, units: tuple[Unit, ...]) -> bool:
     """Whether every unit key is among the group keys, so that groups belong to units."""
     if not units or any(unit.ref is None for unit in units):
         return False
@@ -50,9 +50,7 @@ def keeps_units(select: RowsSelect, units: tuple[Unit, ...]) -> bool:
     return {same.root(unit.ref) for unit in units if unit.ref is not None} <= known
 
 
-def per_unit(
-    select: RowsSelect, where: Predicate, units: tuple[Unit, ...]
-) -> RowsItem | None:
+def per_unit(select: Rows, where: Predicate, units: tuple[Unit, ...]) -> RowsItem | None:
     """Bind a sub-aggregation whose groups belong to units."""
     facts = select.facts
     if _chooses_rows(select):
@@ -65,9 +63,7 @@ def per_unit(
     return _over(select, carrier, where, tuple(keys.values()))
 
 
-def windowed(
-    select: RowsSelect, where: Predicate, units: tuple[Unit, ...]
-) -> RowsItem | None:
+def windowed(select: Rows, where: Predicate, units: tuple[Unit, ...]) -> RowsItem | None:
     """Bind windows, QUALIFY and DISTINCT ON over the rows of each unit."""
     facts = select.facts
     if not units or any(unit.ref is None for unit in units):
@@ -87,7 +83,7 @@ def windowed(
     return _over(select, Carrier(select, units, keys=None), where, None)
 
 
-def has_gaps(select: RowsSelect) -> bool:
+def has_gaps(select: Rows) -> bool:
     """Whether an aggregate takes differences of dates, which are a view's columns."""
     nodes = (select.outputs, select.select.having, select.select.orders)
     return any(
@@ -111,7 +107,7 @@ def _calls_in(node: object) -> Iterator[syntax.Call]:
 
 
 def with_gaps(
-    select: RowsSelect, where: Predicate, units: tuple[Unit, ...]
+    select: Rows, where: Predicate, units: tuple[Unit, ...]
 ) -> tuple[syntax.Select, Scope] | None:
     """Return the aggregation over a view that has the differences of dates as columns."""
     if not units or any(unit.ref is None for unit in units):
@@ -144,7 +140,7 @@ def with_gaps(
     return None if scope is None else (rewritten, scope)
 
 
-def _chooses_rows(select: RowsSelect) -> bool:
+def _chooses_rows(select: Rows) -> bool:
     if select.select.limit is None and not select.select.offset:
         return False
     select.facts.refuse(
@@ -156,7 +152,7 @@ def _chooses_rows(select: RowsSelect) -> bool:
 
 
 def _over(
-    select: RowsSelect,
+    select: Rows,
     carrier: Carrier,
     where: Predicate,
     keys: tuple[Term, ...] | None,
@@ -304,8 +300,3 @@ def exists(beside: ResultsBeside, node: syntax.Subquery) -> Predicate | None:
         node.place,
     )
     return None
-
-
-def is_correlated(node: syntax.Subquery, scope: Scope) -> bool:  # noqa: ARG001 - both decide
-    """Whether a subquery names columns of the rows around it: all such are joins by now."""
-    return False

@@ -6,11 +6,10 @@ from typing import Protocol
 
 from policies.document import Role
 from policies.shape import Usage
-from sandbox.binding import stage_zero
 from sandbox.binding.cells import CellBinder
 from sandbox.binding.context import Context, Environment
 from sandbox.binding.facts import Facts, place_of
-from sandbox.binding.items import Item, Reentered, ResultItem
+from sandbox.binding.items import Item, Reentered, ResultItem, RowsItem
 from sandbox.binding.scope import Scope
 from sandbox.binding.terms import TermBinder, columns_in
 from sandbox.plan.result_walks import blocks_in, width_of
@@ -68,6 +67,18 @@ def _one_column(item: Item | None, node: syntax.Subquery, facts: Facts) -> Relat
     return item.relation
 
 
+class UnitQueries(Protocol):
+    """How subqueries over rows enter a filter: by the unit keys that they share."""
+
+    def exists(self, beside: ResultsBeside, node: syntax.Subquery) -> Predicate | None:
+        """Bind EXISTS."""
+
+    def member(
+        self, beside: ResultsBeside, node: syntax.Subquery, item: RowsItem
+    ) -> Predicate | None:
+        """Bind `unit_key IN (SELECT unit_key FROM ...)`."""
+
+
 class ResultsBeside:
     """How subqueries and results enter predicates over the rows of one SELECT."""
 
@@ -77,12 +88,14 @@ class ResultsBeside:
         terms: TermBinder,
         queries: Queries,
         environment: Environment,
+        unit_queries: UnitQueries,
     ) -> None:
         self._context = context
         self._facts = context.facts
         self.terms = terms
         self.queries = queries
         self.environment = environment
+        self._unit_queries = unit_queries
 
     @staticmethod
     def of(terms: TermBinder) -> ResultsBeside:
@@ -93,8 +106,6 @@ class ResultsBeside:
     def is_result(self, expression: syntax.Expression) -> bool:
         """Whether an expression is computed from results and constants alone."""
         scalars = list(_scalars_in(expression))
-        if any(stage_zero.is_correlated(node, self.terms.scope) for node in scalars):
-            return False
         columns = columns_in(expression)
         meanings = [self.terms.scope.find(column) for column in columns]
         only = all(isinstance(meaning, Reentered) for meaning in meanings)
@@ -156,13 +167,13 @@ class ResultsBeside:
     def subquery(self, node: syntax.Subquery) -> Predicate | None:
         """Bind EXISTS, or IN over units or over a result."""
         if node.kind == "exists":
-            return stage_zero.exists(self, node)
+            return self._unit_queries.exists(self, node)
         assert node.item is not None
         item = self.queries.query(node.query, self.environment, self.terms.scope)
         if item is None:
             return None
         if not isinstance(item, ResultItem):
-            return stage_zero.member(self, node, item)
+            return self._unit_queries.member(self, node, item)
         relation = _one_column(item, node, self._facts)
         if relation is None:
             return None
