@@ -10,6 +10,7 @@ import datetime
 from decimal import Decimal
 
 from policies.document import Column
+from sandbox.binding import date_constants
 from sandbox.plan.terms import NUMBERS, All, Compare, Kind, Literal, Negate, Predicate, Term
 from sandbox.sql import syntax
 
@@ -27,10 +28,16 @@ def constant_of(expression: syntax.Expression) -> Literal | None:
             return _cast(constant_of(item), name)
         case syntax.Call(name=name, arguments=arguments, distinct=False, condition=None):
             values = [constant_of(argument) for argument in arguments]
-            if all(value is not None and value.kind in NUMBERS for value in values):
-                return _arithmetic(
-                    name, [value.value for value in values if value is not None]
-                )
+            moved = date_constants.shifted(name, arguments, values[0] if values else None)
+            if moved is not None:
+                return moved
+            known = [value for value in values if value is not None]
+            if len(known) < len(values):
+                return None
+            if all(value.kind in NUMBERS for value in known):
+                found = _arithmetic(name, [value.value for value in known])
+                return date_constants.made(name, known) if found is None else found
+            return date_constants.made(name, known)
         case _:
             pass
     return None
@@ -57,7 +64,9 @@ def _number(text: str) -> Literal | None:
 
 def _numeric(value: Decimal) -> Literal | None:
     # Past 28 digits decimal arithmetic would round, and move a bound off its grid.
-    if not value.is_finite() or abs(value) > _LIMIT or len(value.as_tuple().digits) > 28:
+    if not value.is_finite() or value.adjusted() > 27:
+        return None
+    if abs(value) > _LIMIT or len(value.as_tuple().digits) > 28:
         return None
     if value and value.adjusted() < -12:
         return None
@@ -92,7 +101,25 @@ def _cast(value: Literal | None, name: str) -> Literal | None:
         return value
     if name == "VARCHAR" and value.kind is Kind.TEXT:
         return value
-    return None
+    if name == "DATE" and value.kind is Kind.TIMESTAMP:
+        return date_literal(str(value.value)[:10], Kind.DATE)
+    if name == "TIMESTAMP" and value.kind is Kind.DATE:
+        return date_literal(str(value.value), Kind.TIMESTAMP)
+    if name in ("DATE", "TIMESTAMP", "BOOLEAN") and value.kind is _CASTS.get(name):
+        return value
+    return _from_text(str(value.value), name) if value.kind is Kind.TEXT else None
+
+
+_CASTS = {"DATE": Kind.DATE, "TIMESTAMP": Kind.TIMESTAMP, "BOOLEAN": Kind.BOOLEAN}
+
+
+def _from_text(text: str, name: str) -> Literal | None:
+    if name == "BOOLEAN" and text.lower() in ("true", "false"):
+        return Literal(text.lower() == "true", Kind.BOOLEAN)
+    number = _number(text) if name in _NUMERIC_CASTS else None
+    if number is not None and number.kind is not Kind.INTEGER and name != "DOUBLE":
+        return None  # the engine would round it
+    return number
 
 
 def date_literal(text: str, kind: Kind) -> Literal | None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from sandbox.plan.terms import Kind
 
-# name -> (our name, kinds of the arguments, result). "any" is one kind throughout.
+# name -> (our name, kinds of the arguments, result). "any" is one kind throughout; what
+# ends in ? may be missing.
 SCALARS: dict[str, tuple[str, tuple[str, ...], Kind | None]] = {
     "upper": ("upper", ("text",), Kind.TEXT),
     "ucase": ("upper", ("text",), Kind.TEXT),
@@ -19,8 +20,8 @@ SCALARS: dict[str, tuple[str, tuple[str, ...], Kind | None]] = {
     "rtrim": ("rtrim", ("text",), Kind.TEXT),
     "left": ("left", ("text", "count"), Kind.TEXT),
     "right": ("right", ("text", "count"), Kind.TEXT),
-    "substr": ("substr", ("text", "count", "count"), Kind.TEXT),
-    "substring": ("substr", ("text", "count", "count"), Kind.TEXT),
+    "substr": ("substr", ("text", "count", "count?"), Kind.TEXT),
+    "substring": ("substr", ("text", "count", "count?"), Kind.TEXT),
     "length": ("length", ("text",), Kind.INTEGER),
     "len": ("length", ("text",), Kind.INTEGER),
     "replace": ("replace", ("text", "short", "short"), Kind.TEXT),
@@ -31,6 +32,23 @@ SCALARS: dict[str, tuple[str, tuple[str, ...], Kind | None]] = {
     "contains": ("contains", ("text", "short"), Kind.BOOLEAN),
     "||": ("||", ("text", "text"), Kind.TEXT),
     "concat": ("concat", ("text", "text"), Kind.TEXT),
+    "concat_ws": ("concat_ws", ("short", "text"), Kind.TEXT),
+    "strip_accents": ("strip_accents", ("text",), Kind.TEXT),
+    "reverse": ("reverse", ("text",), Kind.TEXT),
+    "split_part": ("split_part", ("text", "short", "count"), Kind.TEXT),
+    **dict.fromkeys(
+        ("position", "instr", "strpos"), ("instr", ("text", "short"), Kind.INTEGER)
+    ),
+    "regexp_matches": ("regexp_matches", ("text", "short", "short?"), Kind.BOOLEAN),
+    "regexp_full_match": ("regexp_full_match", ("text", "short", "short?"), Kind.BOOLEAN),
+    "regexp_extract": ("regexp_extract", ("text", "short", "count?"), Kind.TEXT),
+    "regexp_replace": (
+        "regexp_replace",
+        ("text", "short", "short", "short?"),
+        Kind.TEXT,
+    ),
+    "least": ("least", ("any", "any"), None),
+    "greatest": ("greatest", ("any", "any"), None),
     "coalesce": ("coalesce", ("any", "any"), None),
     "ifnull": ("coalesce", ("any", "any"), None),
     "nullif": ("nullif", ("any", "any"), None),

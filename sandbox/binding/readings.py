@@ -7,16 +7,54 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 
+from policies.document import Column, Role
 from sandbox.binding.constants import constant_of
-from sandbox.plan.terms import NUMBERS, Bin, DatePart, DateText, Kind, Ref, Trunc
+from sandbox.plan.terms import (
+    NUMBERS,
+    Apply,
+    Bin,
+    DatePart,
+    DateText,
+    Kind,
+    Literal,
+    Ref,
+    Term,
+    Trunc,
+)
 from sandbox.sql import syntax
 
 RefOf = Callable[[syntax.Expression], Ref | None]
 _GRAINS = {"day", "week", "month", "quarter", "year"}
 _ORDER = ("day", "month", "quarter", "year")
+# part -> the coarsest grain that shows it
+_PARTS = {
+    **dict.fromkeys(("year", "decade", "century", "millennium"), "year"),
+    "quarter": "quarter",
+    "month": "month",
+    **dict.fromkeys(("week", "isoyear", "yearweek"), "week"),
+    **dict.fromkeys(("day", "dow", "isodow", "doy"), "day"),
+    "hour": "hour",
+    "minute": "minute",
+}
+_TIMES = ("hour", "minute")
+_SAME_PART = {
+    "dayofmonth": "day",
+    "dayofweek": "dow",
+    "weekday": "dow",
+    "dayofyear": "doy",
+    "weekofyear": "week",
+}
+_PLURALS = {
+    f"{part}s": part for part in ("year", "quarter", "month", "week", "day", "hour")
+}
+_NAMES_OF = {"monthname": ("%B", "month"), "dayname": ("%A", "day")}
 _FORMATS = {
+    "%a": "day",
+    "%A": "day",
+    "%j": "day",
     "%Y": "year",
     "%m": "month",
     "%b": "month",
@@ -87,33 +125,129 @@ def _width(expression: syntax.Expression) -> Decimal | None:
     return found.value
 
 
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """A step function of a column that is no plain bin, and where its steps are.
+
+    Values are told apart at `edges[1]` + multiples of `edges[0]`, half-open.
+    """
+
+    term: Apply
+    ref: Ref
+    edges: tuple[Decimal, Decimal]
+
+
+def read_steps(call: syntax.Call, ref_of: RefOf) -> Steps | None:
+    """Read floor((x - c) / w), ceil((x - c) / w) and (x - c) // w of a column.
+
+    ceil() steps just above, which only whole numbers name: `ceil(x / 10)` has 1 to 10 in
+    one. `//` cuts towards zero, so that both -9 and 9 are in its middle.
+    """
+    if call.distinct or call.condition:
+        return None
+    division: syntax.Expression = call
+    if call.name in ("floor", "ceil", "ceiling") and len(call.arguments) == 1:
+        division = call.arguments[0]
+    name = "ceil" if call.name == "ceiling" else call.name
+    if not isinstance(division, syntax.Call) or len(division.arguments) != 2:
+        return None
+    if division.name != ("//" if name in ("//", "divide") else "/"):
+        return None
+    width, inner = _width(division.arguments[1]), _moved(division.arguments[0], ref_of)
+    if width is None or inner is None:
+        return None
+    ref, start, moved = inner
+    divided = Apply(division.name, (moved, Literal(width, Kind.DECIMAL)), Kind.DOUBLE)
+    if name == "floor":
+        return Steps(Apply("floor", (divided,), Kind.DOUBLE), ref, (width, start))
+    whole = ref.kind is Kind.INTEGER and all(
+        n == n.to_integral_value() for n in (width, start)
+    )
+    if not whole:
+        return None
+    if name == "ceil":
+        return Steps(Apply("ceil", (divided,), Kind.DOUBLE), ref, (width, start + 1))
+    # Up to the first step below zero, where every whole number may be an edge.
+    term = Apply("//", (moved, Literal(width, Kind.INTEGER)), Kind.INTEGER)
+    return Steps(term, ref, (Decimal(1), start))
+
+
+def _moved(
+    expression: syntax.Expression, ref_of: RefOf
+) -> tuple[Ref, Decimal, Term] | None:
+    """Return the column in x, x - c, x + c or c + x, where the whole is 0, and the term."""
+    ref = ref_of(expression)
+    if ref is not None:
+        return (ref, Decimal(0), ref) if ref.kind in NUMBERS else None
+    if not isinstance(expression, syntax.Call) or len(expression.arguments) != 2:
+        return None
+    left, right = expression.arguments
+    if expression.name == "+" and ref_of(left) is None:
+        left, right = right, left
+    ref, constant = ref_of(left), constant_of(right)
+    if ref is None or ref.kind not in NUMBERS or expression.name not in ("+", "-"):
+        return None
+    if constant is None or not isinstance(constant.value, Decimal):
+        return None
+    sign = 1 if expression.name == "-" else -1
+    kind = ref.kind if constant.kind is Kind.INTEGER else Kind.DOUBLE
+    return ref, sign * constant.value, Apply(expression.name, (ref, constant), kind)
+
+
+def is_whole(ref: Ref, column: Column) -> bool:
+    """Whether every value of a dimension is a bin of its grid: whole numbers on grid 1."""
+    return (
+        ref.kind is Kind.INTEGER
+        and column.grid is not None
+        and 1 % column.grid == 0
+        and (column.has(Role.DIMENSION) or column.has(Role.LABEL))
+    )
+
+
 def read_date(
     call: syntax.Call, ref_of: RefOf
 ) -> tuple[Trunc | DatePart | DateText, str] | None:
-    """Read date_trunc, date_part, year(), month(), quarter(), strftime of a date column."""
-    if call.name in ("year", "month", "quarter") and len(call.arguments) == 1:
+    """Read date_trunc, date_part, year(), monthname(), strftime of a date column.
+
+    Returns the term and the coarsest grain that shows as much: the number of a week tells
+    which week it was, and a day of the week exists for days only.
+    """
+    if len(call.arguments) == 1:
         ref = _date_ref(call.arguments[0], ref_of)
-        return None if ref is None else (DatePart(ref, call.name), call.name)
+        if ref is None:
+            return None
+        if call.name in _NAMES_OF:
+            pattern, grain = _NAMES_OF[call.name]
+            return DateText(ref, pattern), grain
+        return _part(ref, call.name)
     if len(call.arguments) != 2:
         return None
     first, second = call.arguments
     if call.name == "strftime":
-        ref, pattern = _date_ref(first, ref_of), constant_of(second)
+        ref, pattern_ = _date_ref(first, ref_of), constant_of(second)
         if ref is None:
-            ref, pattern = _date_ref(second, ref_of), constant_of(first)
-        grain = None if pattern is None else _format_grain(pattern.value)
-        if ref is None or pattern is None or grain is None:
+            ref, pattern_ = _date_ref(second, ref_of), constant_of(first)
+        found = None if pattern_ is None else _format_grain(pattern_.value)
+        if ref is None or pattern_ is None or found is None:
             return None
-        return DateText(ref, str(pattern.value)), grain
+        return DateText(ref, str(pattern_.value)), found
     word, ref = constant_of(first), _date_ref(second, ref_of)
     if word is None or ref is None or not isinstance(word.value, str):
         return None
     grain = word.value.lower()
     if call.name in ("date_trunc", "datetrunc") and grain in _GRAINS:
         return Trunc(ref, grain), grain
-    if call.name in ("date_part", "datepart") and grain in ("year", "month", "quarter"):
-        return DatePart(ref, grain), grain
+    if call.name in ("date_part", "datepart"):
+        return _part(ref, _PLURALS.get(grain, grain))
     return None
+
+
+def _part(ref: Ref, name: str) -> tuple[DatePart, str] | None:
+    part = _SAME_PART.get(name, name)
+    grain = _PARTS.get(part)
+    if grain is None or (grain in _TIMES and ref.kind is not Kind.TIMESTAMP):
+        return None
+    return DatePart(ref, part), grain
 
 
 def _date_ref(expression: syntax.Expression, ref_of: RefOf) -> Ref | None:

@@ -13,12 +13,21 @@ from decimal import Decimal
 from typing import Protocol
 
 from policies.shape import Place, Usage
+from sandbox.binding.casts import cast_term
 from sandbox.binding.constants import constant_of, cut_is_coarser
 from sandbox.binding.facts import Facts, place_of
 from sandbox.binding.functions import SCALARS, is_aggregate
 from sandbox.binding.gaps import read_gap
 from sandbox.binding.items import Projected, Reentered, RowTerms
-from sandbox.binding.readings import read_bin, read_date
+from sandbox.binding.readings import is_whole, read_bin, read_date, read_steps
+from sandbox.binding.scalar_calls import (
+    ARITHMETIC,
+    CLOCK_HINT,
+    CLOCKS,
+    HINTS,
+    applied,
+    arithmetic,
+)
 from sandbox.binding.scope import Scope
 from sandbox.plan.canonical import canonical
 from sandbox.plan.terms import (
@@ -27,7 +36,6 @@ from sandbox.plan.terms import (
     Bin,
     Choose,
     Compare,
-    DatePart,
     Gap,
     Kind,
     Literal,
@@ -49,6 +57,7 @@ _PREDICATES = (
     syntax.Subquery,
 )
 _LIKES = frozenset({"~~", "!~~", "~~*", "!~~*"})
+_KEYS = (Usage.GROUP_KEY, Usage.GROUP_EXPRESSION)
 
 
 class ResultsBesideRows(Protocol):
@@ -134,6 +143,14 @@ class TermBinder:
         if self.alias_of(expression) is not None:
             with self.unfolding(expression) as target:
                 return None if target is None else self.term(target, usage)
+        name = expression.names[-1].lower()
+        if (
+            len(expression.names) == 1
+            and name in CLOCKS
+            and not self.scope.find(expression)
+        ):
+            self._unknown(syntax.Call(name, (), place=expression.place))
+            return None
         ref = self.scope.resolve(expression)
         if isinstance(ref, Projected):
             return ref.terms.term(ref.expression, usage)
@@ -146,7 +163,7 @@ class TermBinder:
             # A number of rows of one unit is its own bin.
             self.facts.use(ref, Usage.GROUP_BIN, expression.place)
             return Bin(ref, Decimal(1), index_only=False, truncating=True)
-        self.facts.use(ref, usage, expression.place)
+        self._note(ref, usage, expression.place)
         if ref.kind is Kind.OTHER and usage is not Usage.NULL_TEST:
             self.facts.refuse(
                 "type_unavailable",
@@ -155,6 +172,14 @@ class TermBinder:
                 expression.place,
             )
         return ref
+
+    def _note(self, ref: Ref, usage: Usage, place: Place | None) -> None:
+        column = self.facts.column(ref)
+        if usage in _KEYS and column is not None and is_whole(ref, column):
+            # Each number is a bin of its own on this grid, whatever is computed from it.
+            self.facts.use(ref, Usage.GROUP_BIN, place, detail="1")
+            return
+        self.facts.use(ref, usage, place)
 
     def _is_counted(self, ref: Ref) -> bool:
         column = self.facts.column(ref) if ref.table in self.facts.views else None
@@ -214,11 +239,11 @@ class TermBinder:
         if call.distinct or call.condition is not None:
             self.give_up(call, "function_form", "DISTINCT or FILTER on a plain function")
             return None
-        for reading in (self._bin, self._date, self._capped):
+        for reading in (self._bin, self._date, self._capped, self._last_day, self._steps):
             found = reading(call)
             if found is not None:
                 return found
-        if call.name == "if" and len(call.arguments) == 3:
+        if call.name in ("if", "iff") and len(call.arguments) == 3:
             condition, then, otherwise = call.arguments
             return self._case(syntax.Case(((condition, then),), otherwise, call.place))
         if call.name in _LIKES:
@@ -253,6 +278,29 @@ class TermBinder:
         )
         return term
 
+    def _last_day(self, call: syntax.Call) -> Term | None:
+        if call.name != "last_day" or len(call.arguments) != 1:
+            return None
+        word = syntax.Constant("string", "month")
+        month = self._date(
+            syntax.Call("date_trunc", (word, *call.arguments), place=call.place)
+        )
+        return None if month is None else Apply("last_day", (month,), Kind.DATE)
+
+    def _steps(self, call: syntax.Call) -> Term | None:
+        found = read_steps(call, self.ref)
+        column = None if found is None else self.facts.column(found.ref)
+        if found is None or column is None or column.grid is None:
+            return None
+        self.facts.use(
+            found.ref,
+            Usage.GROUP_BIN,
+            call.place,
+            on_grid=all(edge % column.grid == 0 for edge in found.edges),
+            detail=f"{found.edges[0]:f} from {found.edges[1]:f}",
+        )
+        return found.term
+
     def _capped(self, call: syntax.Call) -> Term | None:
         """Read least(n, 6) and greatest(n, 1) of a number of rows of one unit."""
         if call.name not in ("least", "greatest") or len(call.arguments) != 2:
@@ -271,33 +319,42 @@ class TermBinder:
         return None
 
     def _scalar(self, call: syntax.Call) -> Term | None:
-        known = SCALARS.get(call.name)
-        if known is None:
-            self.give_up(
-                call,
-                "function_not_allowed",
-                f"the function `{call.name[:40]}`",
-                "Use a function of the allow-list, a bin or date_trunc.",
-            )
+        if call.name not in SCALARS and call.name not in ARITHMETIC:
+            self._unknown(call)
             return None
-        name, shapes, result = known
         arguments = [
             self.term(argument, Usage.GROUP_EXPRESSION) for argument in call.arguments
         ]
-        if any(argument is None for argument in arguments):
+        bound = [argument for argument in arguments if argument is not None]
+        if len(bound) < len(arguments):
             return None
-        bound = tuple(argument for argument in arguments if argument is not None)
-        kinds = {kind_of(argument) for argument in bound if not _is_null(argument)}
-        if not _fits(name, shapes, bound, kinds):
+        found: Term | str | None
+        if call.name in SCALARS:
+            found = applied(call.name, bound)
+        else:
+            found = arithmetic(call.name, bound)
+        if isinstance(found, str) or found is None:
             self.give_up(
                 call,
                 "function_arguments",
-                f"`{call.name}` with these arguments",
-                "Give it columns and constants of the types it takes.",
+                f"`{call.name}` with these arguments"
+                + (f" ({found})" if found is not None else ""),
+                HINTS.get(
+                    call.name, "Give it columns and constants of the types it takes."
+                ),
             )
             return None
-        kind = result if result is not None else next(iter(kinds), Kind.OTHER)
-        return Apply(name, bound, kind)
+        return found
+
+    def _unknown(self, call: syntax.Call) -> None:
+        if call.name in CLOCKS:
+            what, hint = f"the clock (`{call.name}`)", CLOCK_HINT
+        else:
+            what = f"the function `{call.name[:40]}`"
+            hint = HINTS.get(
+                call.name, "Use a function of the allow-list, a bin or date_trunc."
+            )
+        self.give_up(call, "function_not_allowed", what, hint)
 
     # --- cast and case
 
@@ -314,37 +371,20 @@ class TermBinder:
         term = self.term(cast.item, usage)
         if term is None:
             return None
-        kind = kind_of(term)
-        if isinstance(term, Truth) and cast.type in (
-            "TINYINT",
-            "SMALLINT",
-            "INTEGER",
-            "BIGINT",
-        ):
-            return Truth(term.predicate, as_integer=True)
-        if cast.type == "VARCHAR" and kind in (
-            Kind.TEXT,
-            Kind.INTEGER,
-            Kind.BOOLEAN,
-            Kind.DATE,
-        ):
-            return term if kind is Kind.TEXT else self._expression_of(term, cast, Kind.TEXT)
-        if cast.type in ("INTEGER", "BIGINT") and isinstance(term, (Bin, DatePart)):
-            return Apply("try_integer", (term,), Kind.INTEGER)
-        if cast.type in ("INTEGER", "BIGINT", "HUGEINT") and kind is Kind.INTEGER:
-            return term
-        self.give_up(
-            cast,
-            "cast_unavailable",
-            f"a cast to {cast.type[:20]} that could fail on a value",
-            "Compare the column in its own type.",
+        found = cast_term(
+            term, cast.type, lenient=cast.lenient, compared=usage is Usage.EQUALITY
         )
-        return None
-
-    def _expression_of(self, term: Term, cast: syntax.Cast, kind: Kind) -> Term:
-        if isinstance(term, Ref):
-            self.facts.use(term, Usage.GROUP_EXPRESSION, cast.place)
-        return Apply("to_text", (term,), kind)
+        if found is None:
+            self.give_up(
+                cast,
+                "cast_unavailable",
+                f"a cast to {cast.type[:20]} that could fail on a value",
+                "Compare the column in its own type, or use TRY_CAST.",
+            )
+        elif found is not term and isinstance(term, Ref):
+            # What is cast is no longer the bare column that `usage` was noted for.
+            self._note(term, Usage.GROUP_EXPRESSION, cast.place)
+        return found
 
     def _case(self, case: syntax.Case) -> Term | None:
         branches = []
@@ -411,35 +451,3 @@ def columns_in(expression: object) -> list[syntax.Column]:
 
 def _is_null(term: Term) -> bool:
     return isinstance(term, Literal) and term.value is None
-
-
-def _fits(
-    name: str, shapes: tuple[str, ...], arguments: tuple[Term, ...], kinds: set[Kind]
-) -> bool:
-    variadic = name in ("coalesce", "concat", "||")
-    if variadic:
-        shapes = (shapes[0],) * len(arguments)
-        if not arguments:
-            return False
-    if name == "substr" and len(arguments) == 2:
-        shapes = shapes[:2]
-    if len(shapes) != len(arguments):
-        return False
-    return all(
-        _fits_one(shape, argument, kinds)
-        for shape, argument in zip(shapes, arguments, strict=True)
-    )
-
-
-def _fits_one(shape: str, argument: Term, kinds: set[Kind]) -> bool:
-    match shape:
-        case "text":
-            return kind_of(argument) is Kind.TEXT
-        case "count":
-            value = argument.value if isinstance(argument, Literal) else None
-            return isinstance(value, Decimal) and abs(value) <= 1000 and value == int(value)
-        case "short":
-            value = argument.value if isinstance(argument, Literal) else None
-            return isinstance(value, str) and len(value) <= MAX_PATTERN
-        case _:
-            return len(kinds) == 1 and Kind.OTHER not in kinds

@@ -35,7 +35,18 @@ from sandbox.plan.terms import (
 )
 from sandbox.quoting import quoted, text_literal
 
-_INFIX = {"||"}
+_INFIX = {"||", "+", "-", "*", "/", "//", "%"}
+_TRIED = {
+    "try_integer": "BIGINT",
+    "try_int": "INTEGER",
+    "try_double": "DOUBLE",
+    "try_date": "DATE",
+}
+# They overflow or leave the calendar on some values: there they give NULL.
+_MAY_RAISE = {
+    "+", "-", "*", "/", "//", "%", "abs", "floor", "ceil", "round", "trunc", "last_day",
+    "regexp_replace", "regexp_extract", "split_part", "substr",
+}  # fmt: skip
 
 
 def number_literal(value: Decimal | int) -> str:
@@ -43,7 +54,7 @@ def number_literal(value: Decimal | int) -> str:
     return format(value, "f") if isinstance(value, Decimal) else str(value)
 
 
-def term_sql(term: Term) -> str:  # noqa: C901 - one branch for each kind of term
+def term_sql(term: Term) -> str:
     """Return the SQL of a term over tables that carry their policy names."""
     match term:
         case Ref(table=table, column=column):
@@ -56,18 +67,14 @@ def term_sql(term: Term) -> str:  # noqa: C901 - one branch for each kind of ter
             cut = f"date_trunc({text_literal(grain)}, {term_sql(ref)})"
             return f"CAST({cut} AS DATE)" if ref.kind is Kind.DATE else cut
         case DatePart(ref=ref, part=part):
-            return f"date_part({text_literal(part)}, {term_sql(ref)})"
+            found = f"date_part({text_literal(part)}, {term_sql(ref)})"
+            # At the very first dates of the calendar the engine's weeks fail.
+            return f"TRY({found})" if part in ("week", "isoyear", "yearweek") else found
         case DateText(ref=ref, format=pattern):
             return f"strftime({term_sql(ref)}, {text_literal(pattern)})"
         case Apply(function=function, arguments=arguments):
             rendered = [term_sql(argument) for argument in arguments]
-            if function in _INFIX:
-                return "(" + f" {function} ".join(rendered) + ")"
-            if function == "to_text":
-                return f"CAST({rendered[0]} AS VARCHAR)"
-            if function == "try_integer":
-                return f"TRY_CAST({rendered[0]} AS BIGINT)"
-            return f"{function}({', '.join(rendered)})"
+            return _applied(function, rendered)
         case Choose(branches=branches, otherwise=otherwise):
             whens = " ".join(
                 f"WHEN {predicate_sql(condition)} THEN {term_sql(result)}"
@@ -79,6 +86,20 @@ def term_sql(term: Term) -> str:  # noqa: C901 - one branch for each kind of ter
         case Truth(predicate=predicate, as_integer=as_integer):
             inner = f"({predicate_sql(predicate)})"
             return f"CAST({inner} AS INTEGER)" if as_integer else inner
+
+
+def _applied(function: str, rendered: list[str]) -> str:
+    if function == "to_text":
+        return f"CAST({rendered[0]} AS VARCHAR)"
+    if function in _TRIED:
+        return f"TRY_CAST({rendered[0]} AS {_TRIED[function]})"
+    if function == "-" and len(rendered) == 1:
+        return f"TRY(- {rendered[0]})"
+    if function in _INFIX:
+        text = "(" + f" {function} ".join(rendered) + ")"
+    else:
+        text = f"{function}({', '.join(rendered)})"
+    return f"TRY({text})" if function in _MAY_RAISE else text
 
 
 def _literal(literal: Literal) -> str:

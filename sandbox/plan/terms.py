@@ -65,7 +65,7 @@ class Trunc:
 
 @dataclass(frozen=True, slots=True)
 class DatePart:
-    """The year, quarter or month of a date, as an integer."""
+    """A part of a date, such as its year, month or day of the week, as an integer."""
 
     ref: Ref
     part: str

@@ -104,8 +104,36 @@ class ExpressionTree(CallTree):
             ),
         )
 
+    def _row_in(self, node: dict[str, Any], place: Place | None) -> Expression | None:
+        """Read `(a, b) IN ((1, 2), (3, 4))` as OR of ANDs; None where it is no such list.
+
+        The engine's rows compare by IS NOT DISTINCT FROM: NOT IN holds where a is NULL.
+        """
+        if not all(map(_is_row, node["children"])):
+            return None
+        item, *options = (
+            tuple(self.expression(part["expression"]) for part in child["arguments"])
+            for child in node["children"]
+        )
+        if not options or any(len(option) != len(item) for option in options):
+            return None
+        alike = [
+            tuple(
+                syntax.Comparison("is not distinct", left, right, place)
+                for left, right in zip(item, option, strict=True)
+            )
+            for option in options
+        ]
+        rows = [one[0] if len(one) == 1 else syntax.Logical("AND", one) for one in alike]
+        found = rows[0] if len(rows) == 1 else syntax.Logical("OR", tuple(rows))
+        return syntax.Not(found) if node["type"] == "COMPARE_NOT_IN" else found
+
     def _operator(self, node: dict[str, Any], place: Place | None) -> Expression:
         self.unknown_fields(node, *WHERE, "children")
+        if node["type"] in ("COMPARE_IN", "COMPARE_NOT_IN"):
+            rows = self._row_in(node, place)
+            if rows is not None:
+                return rows
         children = tuple(self.expression(child) for child in node["children"])
         match node["type"]:
             case "OPERATOR_NOT":
@@ -176,6 +204,8 @@ class ExpressionTree(CallTree):
             return self.opaque(
                 "a comparison other than = with ANY or ALL", node, "Use min() or max()."
             )
+        if kind == "in" and _is_list(node["subquery"]):
+            return self.opaque("= ANY of a list", node, "Write x IN ('a', 'b').")
         hint = "Submit it as a query of its own."
         if self.awaits("subquery", "a subquery", node, hint):
             return syntax.Opaque("a subquery", place)
@@ -225,6 +255,20 @@ class ExpressionTree(CallTree):
             ),
             place,
         )
+
+
+def _is_row(node: dict[str, Any]) -> bool:
+    return bool(
+        node["class"] == "FUNCTION"
+        and node["function_name"] == "row"
+        and not any(item["name"] for item in node["arguments"])
+    )
+
+
+def _is_list(statement: dict[str, Any]) -> bool:
+    """Whether a subquery is `SELECT unnest([...])`: how the engine writes ANY([...])."""
+    selected = statement.get("node", {}).get("select_list", [])
+    return len(selected) == 1 and selected[0].get("function_name") == "unnest"
 
 
 _Reader = Callable[[ExpressionTree, dict[str, Any], Place | None], Expression]
