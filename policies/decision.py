@@ -214,9 +214,12 @@ def _keeps_lines_together(policy: Policy, shape: QueryShape, join: JoinUse) -> b
     for other in shape.joins:
         if {other.left_table, other.right_table} == pair:
             left, right = policy.table(other.left_table), policy.table(other.right_table)
-            if left is not None and right is not None:
-                if _same_domain(left, other.left_column, right, other.right_column):
-                    return True
+            if (
+                left is not None
+                and right is not None
+                and _same_domain(left, other.left_column, right, other.right_column)
+            ):
+                return True
     return False
 
 

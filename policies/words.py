@@ -142,10 +142,8 @@ def _limits(column: Column, *, noisy: bool) -> Iterator[str]:
 
 
 def _derived(item: Derived) -> str:
-    # `policies.columns` treats a name that is no column as hidden: say so until the
-    # sandbox computes derived measures.
     formula = "" if item.expr == KEPT else f" as `{item.expr}`"
     return (
-        f"`{item.name}` is a measure that the provider defined{formula}. This node "
-        "cannot compute such measures yet and refuses a query that names it."
+        f"`{item.name}` is a measure that the provider defined{formula}. It may be "
+        "aggregated like any other measure."
     )

@@ -15,7 +15,7 @@ U = Usage
 CASES: list[tuple[str, Usage, str | None, bool, str | None]] = [
     ("name", U.NULL_TEST, None, True, "column_hidden"),
     ("absent", U.AGGREGATE, "count", True, "column_hidden"),
-    ("bmi", U.AGGREGATE, "avg", True, "column_hidden"),
+    ("bmi", U.AGGREGATE, "avg", True, None),
     ("city", U.ROW_OUTPUT, None, True, "row_level_output"),
     ("income", U.ROW_OUTPUT, None, True, "row_level_output"),
     ("visit_date", U.ROW_OUTPUT, None, True, "row_level_output"),

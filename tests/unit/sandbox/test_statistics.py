@@ -321,7 +321,7 @@ def _spread(count: int = 400) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize(
     ("item", "expected"),
     [
-        ("median(i)", 50), ("quantile_cont(i, 0.25)", 25), ("quantile_disc(i, 0.9)", 90),
+        ("median(i)", 50), ("quantile_cont(i, 0.25)", 25), ("quantile(i, 0.9)", 90),
         ("quantile(i, 0.05)", 5), ("approx_quantile(i, 0.99)", 99),
     ],
 )  # fmt: skip
