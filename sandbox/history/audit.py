@@ -7,7 +7,7 @@ units, the smallest of the new cells are withheld until none is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import duckdb
 
@@ -15,9 +15,9 @@ from policies.document import Policy
 from sandbox.disclosure.cell import Cell, Ground
 from sandbox.disclosure.span import Span
 from sandbox.history.entry import Label, Past, label_of
-from sandbox.plan.block import Block, Unit
-from sandbox.plan.expanding import rows_of
-from sandbox.plan.joint_rows import Source, belongs_sql, joint_from
+from sandbox.plan.block import Unit
+from sandbox.plan.expanding import Rows
+from sandbox.plan.joint_rows import Source, belongs_sql, joint_from, unit_sql
 from sandbox.plan.render import term_sql
 from sandbox.plan.scalars import scalar
 from sandbox.plan.terms import Term
@@ -26,8 +26,8 @@ MAX_ATOMS = 5_000  # more would take minutes; pairs are compared in any case
 
 
 def audit(
-    block: Block,
-    pasts: Sequence[Past],
+    mine: Rows,
+    pasts: Mapping[Past, Rows],
     unit: Unit,
     cells: Sequence[Cell],
     connection: duckdb.DuckDBPyConnection,
@@ -37,10 +37,10 @@ def audit(
 ) -> None:
     """Withhold cells until no combination of totals tells of too few units.
 
-    Requires that all of `pasts` and the block agree on the rows they read.
+    Requires that `mine` and the rows of all `pasts` can stand side by side.
     """
     safe = {label_of(cell): cell for cell in cells if cell.is_safe}
-    found = _atoms(block, pasts, unit, connection, policy)
+    found = _atoms(mine, pasts, unit, connection, policy)
     if found is None or not safe:
         return
     units, new, old = found
@@ -64,19 +64,19 @@ def audit(
 
 
 def _atoms(
-    block: Block,
-    pasts: Sequence[Past],
+    mine: Rows,
+    pasts: Mapping[Past, Rows],
     unit: Unit,
     connection: duckdb.DuckDBPyConnection,
     policy: Policy,
 ) -> tuple[dict[int, int], dict[Label, set[int]], list[set[int]]] | None:
     """Return units by atom, and the atoms of each new cell and each earlier total."""
-    mine = rows_of(block, (*block.keys, *block.hidden))
-    theirs = [rows_of(past, past.keys) for past in pasts]
-    parts = [_part(rows.source, rows.keys, policy) for rows in (mine, *theirs)]
+    every = (mine, *pasts.values())
+    parts = [_part(rows.source, rows.keys) for rows in every]
     columns = [f"{text} AS s{index}" for index, text in enumerate(parts)]
-    joint = joint_from([rows.source for rows in (mine, *theirs)], policy)
-    name = "1" if unit.ref is None else term_sql(mine.base(unit.ref))
+    sources = [rows.source for rows in every]
+    joint = joint_from(sources, policy)
+    name = "1" if unit.ref is None else unit_sql(mine.base(unit.ref), sources)
     names = ", ".join(f"s{index}" for index in range(len(parts)))
     counted = "count(*)" if unit.ref is None else "count(DISTINCT u)"
     rows = connection.execute(
@@ -111,9 +111,9 @@ def _atoms(
     return units, new, list(old.values())
 
 
-def _part(source: Source, keys: tuple[Term, ...], policy: Policy) -> str:
+def _part(source: Source, keys: tuple[Term, ...]) -> str:
     label = ", ".join(["TRUE", *(term_sql(term) for term in keys)])
-    return f"CASE WHEN {belongs_sql(source, policy)} THEN row({label}) END"
+    return f"CASE WHEN {belongs_sql(source)} THEN row({label}) END"
 
 
 def _label(item: object) -> Label:

@@ -23,8 +23,8 @@ from sandbox.history.audit import audit
 from sandbox.history.entry import Label, Past, label_of, read_all
 from sandbox.history.units import compare_units, holds
 from sandbox.plan.block import Block, Unit
-from sandbox.plan.expanding import rows_of
-from sandbox.plan.joint_rows import agree, belongs_sql, joint_from
+from sandbox.plan.expanding import Rows, rows_of
+from sandbox.plan.joint_rows import agree, belongs_sql, core_of, joint_from, unit_sql
 from sandbox.plan.render import term_sql
 from sandbox.plan.scalars import scalar
 from sandbox.plan.terms import Ref, refs_of
@@ -54,31 +54,43 @@ def compare(
     """Mark the cells that would, beside earlier releases, tell about too few units."""
     pasts = _earlier(block, policy, history, connection)
     policy = extended(policy, [view for past in pasts for view in past.views])
-    mine = rows_of(block, (*block.keys, *block.hidden)).source
-    alike: list[Past] = []
-    for past in pasts:
-        earlier = rows_of(past, past.keys).source
-        agrees = agree(mine, earlier, policy)
-        if agrees:
+    compared: set[Past] = set()
+    for mine in rows_of(block, (*block.keys, *block.hidden)):
+        alike: dict[Past, Rows] = {}
+        for past in pasts:
+            theirs = next(
+                (rows for rows in rows_of(past, past.keys) if _agree(mine, rows, policy)),
+                None,
+            )
+            if theirs is None:
+                continue
             for unit in block.units:
-                _Comparison(block, past, unit, rule.min_units, policy, connection).mark(
-                    cells
-                )
-            if all(agree(earlier, rows_of(p, p.keys).source, policy) for p in alike):
-                alike.append(past)
-        if not agrees or block.views or past.views:
+                _Comparison(
+                    block, past, unit, mine, theirs, rule.min_units, policy, connection
+                ).mark(cells)
+            if core_of(mine.source, policy) == core_of(theirs.source, policy):
+                compared.add(past)
+            if all(_agree(theirs, other, policy) for other in alike.values()):
+                alike[past] = theirs
+        if alike:
+            contributing = [cell for cell in cells if contributes(block, cell)]
             for unit in block.units:
-                compare_units(
-                    block, past, unit, cells, connection,
+                audit(
+                    mine, alike, unit, contributing, connection,
                     policy=policy, min_units=rule.min_units,
                 )  # fmt: skip
-    if alike:
-        contributing = [cell for cell in cells if contributes(block, cell)]
+    for past in pasts:
+        if past in compared and not (block.views or past.views):
+            continue
         for unit in block.units:
-            audit(
-                block, alike, unit, contributing, connection,
+            compare_units(
+                block, past, unit, cells, connection,
                 policy=policy, min_units=rule.min_units,
             )  # fmt: skip
+
+
+def _agree(one: Rows, other: Rows, policy: Policy) -> bool:
+    return agree(one.source, other.source, policy)
 
 
 def _earlier(
@@ -129,14 +141,15 @@ class _Comparison:
         block: Block,
         past: Past,
         unit: Unit,
+        new: Rows,
+        old: Rows,
         min_units: int,
         policy: Policy,
         connection: duckdb.DuckDBPyConnection,
     ) -> None:
         self._plan, self._past, self._unit = block, past, unit
         self._policy = policy
-        self._new = rows_of(block, (*block.keys, *block.hidden))
-        self._old = rows_of(past, past.keys)
+        self._new, self._old = new, old
         self._sources = (self._new.source, self._old.source)
         self._min_units = min_units
         self._connection = connection
@@ -212,18 +225,20 @@ class _Comparison:
     # --- counting
 
     def _labelled_sql(self) -> str:
-        unit = None if self._unit.ref is None else self._new.base(self._unit.ref)
+        unit = None
+        if self._unit.ref is not None:
+            unit = unit_sql(self._new.base(self._unit.ref), self._sources)
         new = [f"{term_sql(t)} AS c{i}" for i, t in enumerate(self._new.keys)]
         old = [f"{term_sql(t)} AS p{i}" for i, t in enumerate(self._old.keys)]
         columns = [
             *new,
             *old,
-            f"{belongs_sql(self._sources[0], self._policy)} AS is_new",
-            f"{belongs_sql(self._sources[1], self._policy)} AS is_old",
-            f"{'row_number() OVER ()' if unit is None else term_sql(unit)} AS u",
+            f"{belongs_sql(self._sources[0])} AS is_new",
+            f"{belongs_sql(self._sources[1])} AS is_old",
+            f"{'row_number() OVER ()' if unit is None else unit} AS u",
         ]
         joint = joint_from(self._sources, self._policy)
-        condition = "" if unit is None else f" WHERE {term_sql(unit)} IS NOT NULL"
+        condition = "" if unit is None else f" WHERE {unit} IS NOT NULL"
         return f"SELECT {', '.join(columns)} FROM {joint}{condition}"
 
     def _parts(self) -> list[Part]:

@@ -83,7 +83,7 @@ def _units_sql(source: Source, keys: tuple[Term, ...], unit: Ref, policy: Policy
     return (
         f"SELECT DISTINCT {', '.join([*labels, *shown, f'{term_sql(unit)} AS u'])} "
         f"FROM {joint_from([source], policy)} "
-        f"WHERE {belongs_sql(source, policy)} AND {term_sql(unit)} IS NOT NULL"
+        f"WHERE {belongs_sql(source)} AND {term_sql(unit)} IS NOT NULL"
     )
 
 

@@ -18,7 +18,7 @@ from sandbox.plan.joint_rows import Join, Source
 from sandbox.plan.rebuilding import refs_in
 from sandbox.plan.terms import All, Kind, Member, Predicate, Ref, Term
 from sandbox.plan.view_sql import ROW_ID, has_row_id
-from sandbox.plan.views import ALL, View, by_name
+from sandbox.plan.views import ALL, UnitJoin, View, by_name
 
 Node = TypeVar("Node")
 
@@ -62,16 +62,27 @@ class Rows:
         return ref
 
 
-def rows_of(reading: Reading, keys: tuple[Term, ...]) -> Rows:
-    """Return what a block or an earlier release reads, over base rows where it can be."""
-    found = _Expanding(reading, keys)
-    while found.step():
-        pass
-    return found.rows()
+def rows_of(reading: Reading, keys: tuple[Term, ...]) -> tuple[Rows, ...]:
+    """Return what a block or an earlier release reads, over base rows where it can be.
+
+    A grouped view that is joined to other rows is about those, and about its own: both
+    ways of saying so are given.
+    """
+    found: dict[Source, Rows] = {}
+    for prefers_lookups in (True, False):
+        expanding = _Expanding(reading, keys, prefers_lookups=prefers_lookups)
+        while expanding.step():
+            pass
+        rows = expanding.rows()
+        found.setdefault(rows.source, rows)
+    return tuple(found.values())
 
 
 class _Expanding:
-    def __init__(self, reading: Reading, keys: tuple[Term, ...]) -> None:
+    def __init__(
+        self, reading: Reading, keys: tuple[Term, ...], *, prefers_lookups: bool
+    ) -> None:
+        self._prefers_lookups = prefers_lookups
         self._views = by_name(reading.views)
         self._tables = list(reading.tables)
         self._joins = list(reading.joins)
@@ -120,7 +131,7 @@ class _Expanding:
     def _look_up(self, view: View) -> bool:
         """Look a grouped view up from another table that is joined on all its keys."""
         columns = self._key_columns(view)
-        if columns is None:
+        if columns is None or not self._prefers_lookups:
             return False
         partners: dict[Ref, Ref] = {}
         for one, other in self._joins:
@@ -171,6 +182,7 @@ class _Expanding:
         }
         if view.keys is not None or view.copy or not self._can_read(view):
             return False
+        used |= {view.ref(name) for _, name in view.units}
         if not all(isinstance(values.get(ref), Ref) for ref in used):
             return False
         same = {ref: value for ref, value in values.items() if isinstance(value, Ref)}
@@ -208,30 +220,26 @@ class _Expanding:
         taken = {*self._tables, *self._lookups} - {view.name}
         if taken & {*view.tables}:
             return False
-        return all(
-            join.condition == ALL
-            and join.nearest is None
-            and self._is_single(join.way, join)
-            for join in view.joins
-        )
+        return all(join.nearest is None for join in view.joins)
 
-    def _is_single(self, way: str, join: object) -> bool:
-        if way == "inner":
-            return True
-        table = getattr(join, "table", "")
-        view = self._views.get(table)
+    def _is_lookup(self, join: UnitJoin) -> bool:
+        """Whether a join is outwards to at most one row."""
+        view = self._views.get(join.table)
         columns = None if view is None else self._key_columns(view)
-        on = {right for _, right in getattr(join, "on", ())}
-        return way == "left" and columns is not None and on == set(columns.values())
+        on = {right for _, right in join.on}
+        return join.way == "left" and columns is not None and on == set(columns.values())
 
     def _read(self, view: View) -> None:
         self._tables.append(view.table)
         for join in view.joins:
-            if join.way == "inner":
-                self._tables.append(join.table)
-            else:
+            if join.condition == ALL and self._is_lookup(join):
                 self._lookups.append(join.table)
                 self._optional.add(join.table)
+            else:
+                # Of an outer join the pairs are compared here; who has none is found by
+                # comparing units.
+                self._tables.append(join.table)
+                self._where = canonical(All((self._where, join.condition)))
             self._joins += join.on
         if view.where != ALL:
             self._where = canonical(All((self._where, view.where)))

@@ -36,25 +36,36 @@ def is_public(name: str, policy: Policy) -> bool:
     return table is not None and table.public
 
 
+def core_of(source: Source, policy: Policy) -> frozenset[str]:
+    """Return the protected tables whose rows a source reads."""
+    return frozenset(
+        name
+        for name in source.tables
+        if not is_public(name, policy) and name not in source.lookups
+    )
+
+
 def agree(one: Source, other: Source, policy: Policy) -> bool:
-    """Whether both read the same protected rows, and join what is public alike."""
+    """Whether the rows of both can stand side by side.
 
-    def core(source: Source) -> tuple[frozenset[str], frozenset[Join]]:
-        tables = frozenset(
-            name
-            for name in source.tables
-            if not is_public(name, policy) and name not in source.lookups
-        )
-        return tables, frozenset(
-            (a, b) for a, b in source.joins if {a.table, b.table} <= tables
-        )
-
+    So they can where both read the same protected rows, or one joins more to the rows of
+    the other: what it joins is joined outwards then, and a row may find nothing there.
+    Public tables must be joined alike.
+    """
+    mine, theirs = core_of(one, policy), core_of(other, policy)
+    common = mine & theirs
+    if not common or common not in (mine, theirs):
+        return False
     shared = set(one.tables) & set(other.tables)
-    return core(one) == core(other) and all(
+    return _inside(one, common) == _inside(other, common) and all(
         _joins_of(one, name) == _joins_of(other, name)
         for name in shared
         if is_public(name, policy)
     )
+
+
+def _inside(source: Source, tables: frozenset[str]) -> frozenset[Join]:
+    return frozenset((a, b) for a, b in source.joins if {a.table, b.table} <= tables)
 
 
 def joint_from(sources: Sequence[Source], policy: Policy) -> str:
@@ -63,11 +74,12 @@ def joint_from(sources: Sequence[Source], policy: Policy) -> str:
     Requires that every two of the sources agree.
     """
     joins = sorted({join for source in sources for join in source.joins}, key=str)
-    lookups = {name for source in sources for name in source.lookups}
+    common = frozenset.intersection(*(core_of(source, policy) for source in sources))
     names = sorted(
         {name for source in sources for name in source.tables},
-        key=lambda name: (is_public(name, policy) or name in lookups, name),
+        key=lambda name: (name not in common, name),
     )
+    lookups = {name for source in sources for name in source.lookups}
     numbered = {ref.table for join in joins for ref in join if ref.column == ROW_ID}
     done, pending = [names[0]], names[1:]
     first = names[0]
@@ -81,8 +93,7 @@ def joint_from(sources: Sequence[Source], policy: Policy) -> str:
                 or (b.table == name and a.table in done)
             ]
             if conditions:
-                outwards = is_public(name, policy) or name in lookups
-                kind = "LEFT JOIN" if outwards else "JOIN"
+                kind = "JOIN" if name in common else "LEFT JOIN"
                 own = name in numbered and name not in lookups
                 read = numbered_sql(name) if own else quoted(name)
                 text += f" {kind} {read} ON {' AND '.join(conditions)}"
@@ -94,14 +105,29 @@ def joint_from(sources: Sequence[Source], policy: Policy) -> str:
     return text
 
 
-def belongs_sql(source: Source, policy: Policy) -> str:
+def unit_sql(ref: Ref, sources: Sequence[Source]) -> str:
+    """Return who a joint row belongs to, where `ref` or what is joined on it tells."""
+    equal = {ref}
+    joins = {join for source in sources for join in source.joins}
+    while True:
+        more = {item for join in joins if equal & {*join} for item in join}
+        if more <= equal:
+            break
+        equal |= more
+    listed = ", ".join(term_sql(item) for item in sorted(equal, key=str))
+    return listed if len(equal) == 1 else f"coalesce({listed})"
+
+
+def belongs_sql(source: Source) -> str:
     """Return the condition that a row of the joint FROM is one of the source's."""
+    keys = {
+        ref
+        for join in source.joins
+        if not {join[0].table, join[1].table} & {*source.optional}
+        for ref in join
+    }
     parts = [f"(({predicate_sql(source.where)}) IS TRUE)"]
-    for name in source.tables:
-        outwards = is_public(name, policy) or name in source.lookups
-        if outwards and name not in source.optional:
-            keys = {ref for join in source.joins for ref in join if ref.table == name}
-            parts += [f"{term_sql(ref)} IS NOT NULL" for ref in sorted(keys, key=str)]
+    parts += [f"{term_sql(ref)} IS NOT NULL" for ref in sorted(keys, key=str)]
     return f"({' AND '.join(parts)})"
 
 

@@ -156,6 +156,6 @@ def _keys_without(
     keys = ", ".join(term_sql(term) for term in block.keys)
     rows = connection.execute(
         f"SELECT DISTINCT {keys} FROM {joint_from([source], policy)} "
-        f"WHERE {belongs_sql(source, policy)}{known} LIMIT {MAX_KEYS}"
+        f"WHERE {belongs_sql(source)}{known} LIMIT {MAX_KEYS}"
     ).fetchall()
     return {tuple(row) for row in rows}
