@@ -111,8 +111,20 @@ class Table:
         return not (self.public or self.requester)
 
     def column(self, name: str) -> Column | None:
-        """The column of that name; a column the policy does not name is None: hidden."""
-        return next((column for column in self.columns if column.name == name), None)
+        """The column of that name; a column the policy does not name is None: hidden.
+
+        A derived measure is a measure, and sensitive where its text names what is.
+        """
+        for column in self.columns:
+            if column.name == name:
+                return column
+        for item in self.derived:
+            if item.name == name:
+                text = item.expr.lower()
+                told = any(c.sensitive and c.name.lower() in text for c in self.columns)
+                roles = frozenset({Role.MEASURE})
+                return Column(name, roles, told, grid=item.grid, clamp=item.clamp)
+        return None
 
 
 @dataclass(frozen=True, slots=True)

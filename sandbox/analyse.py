@@ -11,6 +11,7 @@ from policies.codec import load_policy
 from policies.document import Policy
 from policies.shape import QueryShape
 from policies.shape_codec import shape_to_json
+from sandbox.binding.derived import with_derived
 from sandbox.binding.select import Analysis, bind
 from sandbox.engine import open_engine
 from sandbox.protocol import AnalyseJob, AnalyseOutcome
@@ -28,7 +29,11 @@ def analyse(
     select, findings = parse_query(sql, connection)
     if select is None:
         return Analysis(QueryShape(findings=tuple(findings)), None)
-    found = bind(select, policy, schemas)
+    known = {
+        name: with_derived(policy, name, columns, connection)
+        for name, columns in schemas.items()
+    }
+    found = bind(select, policy, known)
     if not findings:
         return found
     together = tuple(dict.fromkeys((*findings, *found.shape.findings)))

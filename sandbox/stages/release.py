@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import duckdb
 
 from policies.document import AggregateRule, Policy
+from sandbox.binding.derived import add_derived
 from sandbox.disclosure.cell import Cell
 from sandbox.disclosure.domain import printed_domain
 from sandbox.disclosure.recombine import Value, sets_of, values_of
@@ -90,6 +91,7 @@ def release(
     it as with earlier releases: a total beside its parts tells what one part withholds.
     Raises QueryRejected where a result that re-enters is withheld.
     """
+    add_derived(policy, connection)
     done: dict[int, Controlled] = {}
     with StageTwo(limits) as stage_two:
         for name in public_in(plan):
