@@ -277,7 +277,8 @@ def test_pattern_without_problem_never_fails_in_the_engine(
 OVER_RESULTS = (
     "format('{:.1f}', avg(stage))", "format('{:>12} / {}', g, count(*))",
     "printf('%.2f', avg(stage))", "lpad(g, 9, '.')", "rpad(g, 100, '-')",
-    "degrees(avg(stage))", "round_even(avg(stage), 1)", "avg(stage)::DECIMAL(10,2)", "avg(stage) ^ 2",
+    "degrees(avg(stage))", "round_even(avg(stage), 1)", "avg(stage)::DECIMAL(10,2)",
+    "avg(stage) ^ 2",
     "count(*) ** 2",
     "make_date(2024, 1, count(*)::INT % 28 + 1)", "split_part(g, 'r', 1)",
     "format('{:d}', g)",
