@@ -18,8 +18,8 @@ from sandbox.binding.facts import place_of
 from sandbox.binding.functions import is_aggregate
 from sandbox.binding.items import Bound
 from sandbox.binding.outputs import has_aggregate, has_window
+from sandbox.binding.row_views import chained, check_no_result
 from sandbox.binding.scope import Scope
-from sandbox.binding.unit_joins import chained, check_no_result
 from sandbox.binding.units import Equalities
 from sandbox.plan.block import Unit
 from sandbox.plan.canonical import canonical, key_of

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from sandbox.binding.facts import Facts, place_of
 from sandbox.binding.functions import is_aggregate
+from sandbox.binding.text_shapes import shape_problem
 from sandbox.plan.result_functions import (
     CAST_TYPES,
     FUNCTIONS,
@@ -32,7 +33,15 @@ from sandbox.plan.results import (
 from sandbox.sql import syntax
 
 _BINARY = frozenset({"-", "+", "*", "/", "//", "%", "||"})
-_NAMES = {"add": "+", "subtract": "-", "multiply": "*", "divide": "//", "mod": "%"}
+_NAMES = {
+    "add": "+",
+    "subtract": "-",
+    "multiply": "*",
+    "divide": "//",
+    "mod": "%",
+    "^": "power",
+    "**": "power",
+}
 Subqueries = Callable[[syntax.Subquery], CellExpression | None]
 
 
@@ -151,6 +160,15 @@ class CellBinder:
             return self._post("negate", call.arguments)
         if plain and name in (*_BINARY, *LIKES) and len(call.arguments) == 2:
             return self._post(name, call.arguments)
+        problem = shape_problem(call) if plain and name in FUNCTIONS else None
+        if problem is not None:
+            self._leaves.give_up(
+                call,
+                "function_arguments",
+                f"`{name}` with these arguments ({problem})",
+                "Give a constant format or length, of a width of at most 100.",
+            )
+            return None
         if plain and name in FUNCTIONS and name not in INFIX:
             return self._post(name, call.arguments)
         self._leaves.give_up(

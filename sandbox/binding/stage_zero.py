@@ -20,8 +20,8 @@ from sandbox.binding.grouping import group_expressions
 from sandbox.binding.items import Bound, Projected, RowsItem
 from sandbox.binding.outputs import output_name
 from sandbox.binding.predicates import PredicateBinder
+from sandbox.binding.row_views import rows_as_view, view_over
 from sandbox.binding.terms import TermBinder
-from sandbox.binding.unit_joins import rows_as_view, view_over
 from sandbox.binding.units import Equalities
 from sandbox.plan.block import Block, Unit
 from sandbox.plan.rebuilding import pruned

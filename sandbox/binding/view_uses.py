@@ -10,7 +10,6 @@ from policies.document import Role, Table
 from policies.reasons import Reason
 from policies.shape import ColumnUse, Finding, JoinUse, Usage
 from sandbox.binding.facts import Facts
-from sandbox.plan.terms import Ref
 
 _SHOWN = "a computed table"
 
@@ -111,8 +110,3 @@ def _apart(facts: Facts) -> Iterator[Finding]:
 def _is_protected(facts: Facts, name: str) -> bool:
     table = facts.policy.table(name)
     return table is not None and table.is_protected
-
-
-def shown_name(facts: Facts, ref: Ref) -> str:
-    """Return the name by which readers know a column."""
-    return facts.names.get(ref, f"{ref.table}.{ref.column}")

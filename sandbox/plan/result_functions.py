@@ -14,7 +14,10 @@ FUNCTIONS = frozenset(
         "contains", "ends_with", "suffix", "prefix", "concat_ws", "divide", "multiply",
         "add", "subtract", "to_days", "to_months", "to_years", "last_day", "week",
         "ucase", "lcase", "ltrim", "rtrim", "even", "pi", "dayofweek", "isodow",
-        "dayofyear", "weekday",
+        "dayofyear", "weekday", "format", "printf", "lpad", "rpad", "round_even", "degrees",
+        "radians", "sin", "cos", "tan", "atan", "atan2", "make_date", "to_weeks",
+        "dayofmonth", "isoyear", "weekofyear", "yearweek", "split_part", "strip_accents",
+        "reverse", "instr", "position", "strpos",
     }
 )  # fmt: skip
 LOGIC = frozenset({"and", "or", "not", "is_null", "in", "negate"})
@@ -23,7 +26,7 @@ CAST_TYPES = frozenset(
     {
         "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "DOUBLE", "FLOAT", "VARCHAR",
         "BOOLEAN", "DATE", "DECIMAL", "TIMESTAMP", "UTINYINT", "USMALLINT", "UINTEGER",
-        "UBIGINT",
+        "UBIGINT", "INTERVAL",
     }
 )  # fmt: skip
 # Over controlled rows every aggregate is post-processing; these are known to need no state,

@@ -50,6 +50,7 @@ def judge_left_out(
     for unit in block.units:
         if unit.ref is not None:
             found.judge_marked(unit)
+            found.judge_matched(unit)
             found.judge_wholly(unit.ref)
 
 
@@ -108,6 +109,49 @@ class _LeftOut:
         for cell in self._cells:
             if (*cell.keys, *cell.codes) in few:
                 cell.withhold(Ground.COMPLEMENT)
+
+    def judge_matched(self, unit: Unit) -> None:
+        """Withhold groups in which few or none satisfy a condition of a join's other side.
+
+        An outer join and NOT EXISTS keep the rows of those for whom nothing is found, so
+        that the group looks the same with nobody as it does with few.
+        """
+        marks = [*self._matches(unit.domain)]
+        if not marks:
+            return
+        keys = [f"k{i}" for i in range(len(self._block.keys))]
+        columns = [f"u IN ({mark}) AS q{i}" for i, mark in enumerate(marks)]
+        counts = [f"count(DISTINCT u) FILTER (q{i})" for i in range(len(marks))]
+        grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
+        rows = self._connection.execute(
+            f"SELECT {', '.join([*keys, *counts])} FROM (SELECT *, {', '.join(columns)} "
+            f"FROM ({base_sql(self._block, self._policy, unit)}) AS b "
+            f"WHERE u IS NOT NULL) AS m{grouped}"
+        ).fetchall()
+        few = {
+            row[: len(keys)]
+            for row in rows
+            if any(units < self._min_units for units in row[len(keys) :])
+        }
+        for cell in self._cells:
+            if cell.keys in few:
+                cell.withhold(Ground.COMPLEMENT)
+
+    def _matches(self, domain: str) -> Iterator[str]:
+        for view in self._read:
+            pairs = source_sql(view, self._policy, inner_only=True)
+            for join in view.joins:
+                if join.way != "inner" and join.condition != ALL:
+                    units = self._unit_refs(view, domain)
+                    yield _units_where(units, pairs, predicate_sql(join.condition))
+        for member in self._members:
+            view = self._views[member.view]
+            filtered = any(v.where != ALL for v in closure([view.name], self._views))
+            if filtered and (domain, member.column) in view.units:
+                yield (
+                    f"SELECT {quoted(member.column)} FROM {quoted(view.name)} "
+                    f"WHERE {quoted(member.column)} IS NOT NULL"
+                )
 
     def _marks(self, domain: str) -> Iterator[str]:
         for view in self._read:

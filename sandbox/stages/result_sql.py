@@ -48,6 +48,8 @@ _MAY_RAISE = frozenset(
         "%", "negate", "strftime", "date_trunc", "date_part", "datepart", "date_diff",
         "datediff", "mod", "add", "subtract", "multiply", "divide", "to_days", "to_months",
         "to_years", "round", "abs", "left", "right",
+        "format", "printf", "lpad", "rpad", "round_even", "sin", "cos", "tan", "make_date",
+        "to_weeks", "week", "isoyear", "weekofyear", "yearweek", "split_part",
     }
 )  # fmt: skip
 Pair = tuple[str, str]

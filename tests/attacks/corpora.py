@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,7 @@ class Attack:
     world: str
     codes: frozenset[str]  # one of them must be among the reasons; empty: any
     secret: str = ""  # SQL of what the plain answer tells and ours must not
+    open: str = ""  # why it still gets through
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,17 @@ def hostile(pattern: str = "hostile*.yaml") -> list[Attack]:
                 world,
                 frozenset(group.get("codes", ())),
                 group.get("secret", ""),
+                group.get("open", ""),
             )
-            for group in data["classes"]
-            for number, sql in enumerate(group["queries"], start=1)
+            for number, group, sql in _numbered(data["classes"])
         ]
     return found
+
+
+def _numbered(groups: list[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any], str]]:
+    """Number the queries of each class; several groups may be of one class."""
+    counts: Counter[str] = Counter()
+    for group in groups:
+        for sql in group["queries"]:
+            counts[group["name"]] += 1
+            yield counts[group["name"]], group, sql

@@ -23,6 +23,20 @@ ATTACKS = hostile("hostile-*.yaml")
 SECRETS = [attack for attack in ATTACKS if attack.secret]
 
 
+def _marked(attacks: Sequence[Attack]) -> list[Any]:
+    """Parametrise; what is known to get through has its mark, and the reason beside it."""
+    return [
+        pytest.param(
+            attack,
+            id=attack.id,
+            marks=[pytest.mark.xfail(strict=False, reason=attack.open)]
+            if attack.open
+            else [],
+        )
+        for attack in attacks
+    ]
+
+
 @pytest.fixture(scope="module")
 def stands(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("worlds")
@@ -56,7 +70,7 @@ def test_hostile_wide_is_large_enough() -> None:
     assert len({attack.id for attack in ATTACKS}) == len(ATTACKS)
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.id)
+@pytest.mark.parametrize("attack", _marked(ATTACKS))
 def test_hostile_wide_gets_its_verdict(asked: Any, attack: Attack) -> None:
     answer = asked(attack)
 
@@ -69,7 +83,7 @@ def test_hostile_wide_gets_its_verdict(asked: Any, attack: Attack) -> None:
         assert answer["rows"] == []
 
 
-@pytest.mark.parametrize("attack", SECRETS, ids=lambda attack: attack.id)
+@pytest.mark.parametrize("attack", _marked(SECRETS))
 def test_hostile_wide_does_not_tell_the_secret(
     stands: Any, asked: Any, attack: Attack
 ) -> None:

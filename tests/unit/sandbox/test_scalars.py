@@ -272,3 +272,40 @@ def test_pattern_without_problem_never_fails_in_the_engine(
             read += 1
             engine.execute("SELECT regexp_replace('ab1', ?, 'x', 'g')", [pattern])
     assert read > 500
+
+
+OVER_RESULTS = (
+    "format('{:.1f}', avg(stage))", "format('{:>12} / {}', g, count(*))",
+    "printf('%.2f', avg(stage))", "lpad(g, 9, '.')", "rpad(g, 100, '-')",
+    "degrees(avg(stage))", "round_even(avg(stage), 1)", "avg(stage)::DECIMAL(10,2)",
+    "avg(stage) ^ 2",
+    "count(*) ** 2",
+    "make_date(2024, 1, count(*)::INT % 28 + 1)", "split_part(g, 'r', 1)",
+    "format('{:d}', g)",
+    "DATE '2024-01-01' + INTERVAL '1 month'", "DATE '2024-01-01' + INTERVAL 3 DAY",
+)  # fmt: skip
+TOO_WIDE = (
+    "format('{:200000}', g)", "format('{:{}}', g, count(*))", "format(g, count(*))",
+    "printf('%100000d', count(*))", "printf('%*d', count(*), 1)", "lpad(g, 1000000, 'x')",
+    "lpad(g, count(*)::INT, 'x')", "rpad(g, 101, 'x')", "format('{:.999f}', avg(stage))",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("form", OVER_RESULTS)
+def test_form_over_results_equals_a_plain_engine(
+    form: str, engine: duckdb.DuckDBPyConnection
+) -> None:
+    answer = _answer(f"SELECT g, {form} AS v FROM t GROUP BY g", engine)
+
+    inner = "SELECT g, avg(stage) AS a, count(*) AS n FROM t GROUP BY g"
+    plain = form.replace("avg(stage)", "a").replace("count(*)", "n")
+    expected = engine.execute(f"SELECT g, TRY({plain}) FROM ({inner})").fetchall()
+    assert _shown(answer) == _shown(expected)
+
+
+@pytest.mark.parametrize("form", TOO_WIDE)
+def test_text_of_any_width_is_refused(form: str, engine: duckdb.DuckDBPyConnection) -> None:
+    _, decision = _judged(f"SELECT g, {form} AS v FROM t GROUP BY g", engine)
+
+    assert decision.verdict is Verdict.REFUSE
+    assert "function_arguments" in {reason.code for reason in decision.reasons}
