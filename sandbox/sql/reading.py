@@ -79,17 +79,6 @@ class Reading:
         finally:
             self._depth -= 1
 
-    def awaits(self, feature: str, what: str, node: dict[str, Any], hint: str = "") -> bool:
-        """Say whether the binder does not know a feature yet; then leave a finding."""
-        if not self.is_awaited(feature):
-            return False
-        self.opaque(what, node, hint)
-        return True
-
-    def is_awaited(self, feature: str) -> bool:
-        """Say whether the binder does not know a feature yet."""
-        raise NotImplementedError
-
     def is_plain_name(self, node: dict[str, Any], name: str) -> bool:
         """Say whether a function stands without a schema or catalogue before it."""
         path = node.get("qualified_name", {}).get("path", [])

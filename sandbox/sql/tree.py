@@ -10,8 +10,6 @@ from sandbox.sql.reading import TooComplex
 from sandbox.sql.syntax import Expression
 from sandbox.sql.tree_sources import SourceTree
 
-# Read into nodes here, but not bound yet: refused until the binder takes the name out.
-AWAITING: frozenset[str] = frozenset()
 MAX_SET_QUERIES = 50
 _SET_KINDS = {
     "UNION": "union",
@@ -35,10 +33,6 @@ class _Modifiers:
 
 class Tree(SourceTree):
     """Reads one statement; `findings` collects what has no branch."""
-
-    def is_awaited(self, feature: str) -> bool:
-        """Say whether the binder does not know a feature yet."""
-        return feature in AWAITING
 
     def statement(self, statement: dict[str, Any]) -> syntax.Query | None:
         """Read the statement; None where it is not understood."""
@@ -80,7 +74,6 @@ class Tree(SourceTree):
         with_ = self._with(node)
         if node.get("sample"):
             self.opaque("a sample", {}, "Drop USING SAMPLE.")
-        qualify = self._qualify(node)
         last = self._modifiers(node["modifiers"])
         groups, sets = self._groups(node)
         return syntax.Select(
@@ -94,7 +87,7 @@ class Tree(SourceTree):
             limit=last.limit,
             offset=last.offset,
             grouping_sets=sets,
-            qualify=qualify,
+            qualify=self.optional(node.get("qualify")),
             distinct_on=last.distinct_on,
             with_=with_,
             order_all=last.order_all,
@@ -110,9 +103,6 @@ class Tree(SourceTree):
         # The engine lists the members of a chain of UNIONs; only there no order matters.
         if kind is None or len(parts) < 2 or (kind != "union" and len(parts) > 2):
             self.opaque("this operation on sets", where)
-            return None
-        name, hint = "UNION, INTERSECT or EXCEPT", "Submit the SELECTs one by one."
-        if self.awaits("set_operation", name, where, hint):
             return None
         if len(parts) > MAX_SET_QUERIES:
             raise TooComplex(f"has more than {MAX_SET_QUERIES} SELECTs in one UNION")
@@ -151,9 +141,6 @@ class Tree(SourceTree):
     def _with(self, node: dict[str, Any]) -> tuple[tuple[str, syntax.Query], ...]:
         self.unknown_fields(node["cte_map"], "map")
         entries = node["cte_map"].get("map") or []
-        hint = "Write the query over the table itself."
-        if entries and self.awaits("with", "WITH", {}, hint):
-            return ()
         found: list[tuple[str, syntax.Query]] = []
         for entry in entries:
             name, value = str(entry["key"]), entry["value"]
@@ -172,12 +159,6 @@ class Tree(SourceTree):
                 found.append((name, query))
         return tuple(found)
 
-    def _qualify(self, node: dict[str, Any]) -> Expression | None:
-        hint = "Use HAVING, or ORDER BY with LIMIT."
-        if node.get("qualify") and self.awaits("qualify", "QUALIFY", {}, hint):
-            return None
-        return self.optional(node.get("qualify"))
-
     def _groups(
         self, node: dict[str, Any]
     ) -> tuple[tuple[Expression, ...], tuple[tuple[int, ...], ...] | None]:
@@ -186,9 +167,6 @@ class Tree(SourceTree):
             self.opaque("this kind of grouping", {})
         sets = tuple(tuple(map(int, item)) for item in node["group_sets"])
         if not sets or (len(sets) == 1 and sorted(sets[0]) == list(range(len(groups)))):
-            return groups, None
-        name, hint = "ROLLUP, CUBE or GROUPING SETS", "Submit each grouping on its own."
-        if self.awaits("grouping_sets", name, {}, hint):
             return groups, None
         return groups, sets
 
@@ -223,21 +201,14 @@ class Tree(SourceTree):
                     self.opaque("this query modifier", {})
         return found
 
-    def _distinct(self, modifier: dict[str, Any]) -> tuple[Expression, ...] | None:
+    def _distinct(self, modifier: dict[str, Any]) -> tuple[Expression, ...]:
         self.unknown_fields(modifier, "type", "distinct_on_targets")
-        targets = modifier["distinct_on_targets"]
-        name = "DISTINCT ON" if targets else "SELECT DISTINCT"
-        hint = "Use GROUP BY: it gives the same groups."
-        if self.awaits("distinct", name, {}, hint):
-            return None
-        return tuple(self.expression(item) for item in targets)
+        return tuple(self.expression(item) for item in modifier["distinct_on_targets"])
 
     def _orders(self, items: list[dict[str, Any]]) -> tuple[tuple[syntax.Order, ...], bool]:
         first = items[0]["expression"] if len(items) == 1 else {}
         # ORDER BY ALL is a COLUMNS(*) without an expression to the engine.
         if first.get("class") == "STAR" and first["columns"] and not first.get("expr"):
-            if self.awaits("order_all", "ORDER BY ALL", first, "Name the columns."):
-                return (), False
             star = syntax.Star(place=self.place(first))
             return (self.order(items[0], star),), True
         return tuple(self.order(item) for item in items), False

@@ -89,9 +89,6 @@ class CallTree(Reading):
             return self.opaque("ORDER BY inside an aggregate", node, "Drop it.")
         if node["exclude_clause"] != "NO_OTHER":
             return self.opaque("EXCLUDE in a window's frame", node, "Drop EXCLUDE.")
-        hint = "Use GROUP BY and ORDER BY."
-        if self.awaits("window", "a window function", node, hint):
-            return syntax.Opaque("a window function", place)
         call = syntax.Call(
             name,
             tuple(self.expression(item["expression"]) for item in node["arguments"]),

@@ -60,8 +60,6 @@ class ExpressionTree(CallTree):
         operator = _COMPARISONS.get(node["type"])
         if operator is None:
             return self.opaque("this comparison", node, "Use =, <, >=, IN or IS NULL.")
-        if "distinct" in operator:
-            self.awaits("distinct_from", "IS DISTINCT FROM, or IS TRUE", node)
         return syntax.Comparison(
             operator, self.expression(node["left"]), self.expression(node["right"]), place
         )
@@ -149,8 +147,6 @@ class ExpressionTree(CallTree):
             case "OPERATOR_COALESCE":
                 return syntax.Call("coalesce", children, place=place)
             case "GROUPING_FUNCTION":
-                if self.awaits("grouping_sets", "GROUPING()", node):
-                    return syntax.Opaque("GROUPING()", place)
                 return syntax.Call("grouping", children, place=place)
             case kind:
                 return self.opaque(_OPERATORS.get(kind, "this operator"), node)
@@ -186,8 +182,6 @@ class ExpressionTree(CallTree):
         small = all(size.isascii() and size.isdigit() and len(size) < 3 for size in sizes)
         if name != "DECIMAL" or not small or not len(sizes) == len(children) == 2:
             return None
-        if self.awaits("decimal", "a cast to a type with parameters", cast):
-            return name
         return f"DECIMAL({int(sizes[0])},{int(sizes[1])})"
 
     def _subquery(self, node: dict[str, Any], place: Place | None) -> Expression:
@@ -206,9 +200,6 @@ class ExpressionTree(CallTree):
             )
         if kind == "in" and _is_list(node["subquery"]):
             return self.opaque("= ANY of a list", node, "Write x IN ('a', 'b').")
-        hint = "Submit it as a query of its own."
-        if self.awaits("subquery", "a subquery", node, hint):
-            return syntax.Opaque("a subquery", place)
         query = self.query_of(node["subquery"], node)
         if query is None:
             return syntax.Opaque("a subquery", place)
@@ -237,15 +228,6 @@ class ExpressionTree(CallTree):
             return self.opaque("RENAME in `*`", node, "Name the columns.")
         if node["qualified_exclude_list"]:
             return self.opaque("EXCLUDE of a qualified name", node, "Drop the qualifier.")
-        if self.is_awaited("star_in_rows"):
-            self.refuse(
-                "row_level_output",
-                "`*` would let rows leave as they are",
-                "Name dimensions and aggregates: SELECT d, count(*) FROM ... GROUP BY d; "
-                "labelled rows leave only as a licensed subset.",
-                place,
-            )
-            return syntax.Opaque("*", place)
         return syntax.Star(
             str(node["relation_name"]),
             tuple(map(str, node["exclude_list"])),

@@ -76,9 +76,6 @@ class SourceTree(ExpressionTree):
         self.unknown_fields(node, *_PLACED, "subquery", "column_name_alias", "sample")
         if node.get("sample"):
             self.opaque("a sample", node, "Drop the sample.")
-        hint = "Write the query over the table itself."
-        if self.awaits("derived", "a subquery in FROM", node, hint):
-            return None
         query = self.query_of(node["subquery"], node)
         if query is None:
             return None
@@ -89,8 +86,6 @@ class SourceTree(ExpressionTree):
         self.unknown_fields(node, *_PLACED, "expected_names", "expected_types", "values")
         if node["expected_names"] or node["expected_types"]:
             self.opaque("this kind of VALUES", node)
-            return None
-        if self.awaits("derived", "VALUES", node, "Write the constants in the query."):
             return None
         if len(node["values"]) > MAX_VALUE_ROWS:
             raise TooComplex(f"lists more than {MAX_VALUE_ROWS} rows of values")
@@ -119,20 +114,11 @@ class SourceTree(ExpressionTree):
         )  # fmt: skip
         left, right = self.source(node["left"]), self.source(node["right"])
         how, kind = str(node["ref_type"]), _KINDS.get(node["join_type"])
-        if how == "CROSS" and self.is_awaited("joins"):
-            self.refuse(
-                "join_without_key",
-                "two tables stand side by side without a join condition",
-                "Write JOIN ... ON a.key = b.key.",
-                self.place(node),
-            )
-            return None
         known = how in ("REGULAR", "NATURAL", "CROSS", "ASOF") and kind is not None
         if how == "ASOF":
             known = kind in ("inner", "left")
-        plain = how == "REGULAR" and kind == "inner"
         name = f"a {how.lower()} {node['join_type'].lower()} join".replace("regular ", "")
-        if not known or (not plain and self.is_awaited("joins")):
+        if not known:
             self.opaque(name, node, "Use JOIN ... ON a.key = b.key.")
             return None
         if node["delim_flipped"] or node["duplicate_eliminated_columns"]:

@@ -8,7 +8,6 @@ import duckdb
 import pytest
 
 from sandbox.sql import syntax as s
-from sandbox.sql import tree
 from sandbox.sql.parse import parse, parse_query
 
 A, B, X = (s.Column((name,)) for name in "abx")
@@ -21,11 +20,6 @@ STAR = s.Output(s.Star(), "")
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
         yield connection
-
-
-@pytest.fixture(autouse=True)
-def nothing_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree, "AWAITING", set())
 
 
 def select(*expressions: s.Expression) -> s.Select:
@@ -329,35 +323,3 @@ def test_parse_set_operation_is_refused(connection: duckdb.DuckDBPyConnection) -
 
     assert found is None
     assert [item.code for item in findings] == ["syntax_unavailable"]
-
-
-@pytest.mark.parametrize(
-    ("feature", "sql"),
-    [
-        ("with", "WITH w AS (SELECT 1) FROM w"),
-        ("subquery", "SELECT (SELECT 1)"),
-        ("derived", "FROM (SELECT 1)"),
-        ("window", "SELECT sum(x) OVER ()"),
-        ("grouping_sets", "SELECT GROUPING(a) FROM t GROUP BY CUBE(a)"),
-        ("qualify", "SELECT a FROM t QUALIFY a"),
-        ("distinct", "SELECT DISTINCT a FROM t"),
-        ("set_operation", "SELECT 1 UNION SELECT 2"),
-        ("joins", "FROM t LEFT JOIN u USING (a)"),
-        ("joins", "FROM t, u"),
-        ("star_in_rows", "FROM t"),
-        ("distinct_from", "SELECT a IS TRUE"),
-        ("decimal", "SELECT a::DECIMAL(3,1)"),
-        ("order_all", "SELECT a FROM t ORDER BY ALL"),
-    ],
-)
-def test_parse_query_awaited_feature_is_refused(
-    feature: str,
-    sql: str,
-    connection: duckdb.DuckDBPyConnection,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(tree, "AWAITING", {feature})
-
-    _, findings = parse_query(sql, connection)
-
-    assert findings
