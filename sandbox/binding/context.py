@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from sandbox.binding.facts import Facts
+from sandbox.binding.items import Item
 from sandbox.plan.block import Block
 from sandbox.plan.results import Relation
 from sandbox.sql import syntax
@@ -37,6 +39,18 @@ class Environment:
             queries = {**found.queries, name.lower(): (query, found)}
             found = replace(found, queries=queries)
         return replace(found, depth=self.depth + 1)
+
+
+class Queries(Protocol):
+    """Binds a query inside another one."""
+
+    def query(
+        self, query: syntax.Query, environment: Environment, *, as_result: bool = False
+    ) -> Item | None:
+        """Bind a query; None where it is refused.
+
+        `as_result`: rows of public tables come as a result, which stage 2 computes.
+        """
 
 
 @dataclass(slots=True)

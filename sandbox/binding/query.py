@@ -28,7 +28,7 @@ class QueryBinder:
         self._used: set[int] = set()
 
     def query(
-        self, query: syntax.Query, environment: Environment, outer: Scope | None = None
+        self, query: syntax.Query, environment: Environment, *, as_result: bool = False
     ) -> Item | None:
         """Bind a query; None where it is refused."""
         inside = environment.within(query.with_)
@@ -42,7 +42,7 @@ class QueryBinder:
         if isinstance(query, syntax.SetOperation):
             found: Item | None = stacked(query, inside, self, self._facts)
         else:
-            found = self._select(query, inside, outer)
+            found = self._select(query, inside, as_result=as_result)
         self._bind_unused(query.with_, inside)
         if len(self._context.blocks) > MAX_BLOCKS:
             self._facts.refuse(
@@ -71,7 +71,7 @@ class QueryBinder:
     # --- SELECT
 
     def _select(
-        self, select: syntax.Select, environment: Environment, outer: Scope | None
+        self, select: syntax.Select, environment: Environment, *, as_result: bool
     ) -> Item | None:
         select = decorrelated(select)
         items: dict[tuple[int, int], Item | None] = {}
@@ -87,9 +87,10 @@ class QueryBinder:
             return None
         rows = [item for item in leaves if isinstance(item, RowsItem)]
         if any(self._is_protected(item) for item in rows):
-            return self._rows(select, item_of, environment, outer)
-        if rows and len(rows) == len(leaves) and not is_grouped(select):
-            return self._rows(select, item_of, environment, outer)
+            return self._rows(select, item_of, environment)
+        only_rows = rows and len(rows) == len(leaves)
+        if only_rows and not is_grouped(select) and not as_result:
+            return self._rows(select, item_of, environment)
         self._facts.froms.append(tuple(name for item in rows for name in item.tables))
         return bind_results(select, environment, self, item_of, self._context)
 
@@ -98,10 +99,8 @@ class QueryBinder:
         select: syntax.Select,
         item_of: ItemOf,
         environment: Environment,
-        outer: Scope | None,
     ) -> Item | None:
         scope = Scope(self._facts, item_of, add_outer)
-        scope.outer = outer
         scope.add(select.source)
         return bind_rows(self._context, select, scope, self, environment)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from sandbox.binding.cells import CellBinder
-from sandbox.binding.context import Context, Environment
+from sandbox.binding.context import Context, Environment, Queries
 from sandbox.binding.facts import Facts
 from sandbox.binding.grouping import (
     GroupingSets,
@@ -16,7 +15,7 @@ from sandbox.binding.grouping import (
 )
 from sandbox.binding.items import Item, ResultItem, RowsItem
 from sandbox.binding.outputs import holds_query, is_grouped, written_out
-from sandbox.binding.scope import ItemOf, Leaf, Scope
+from sandbox.binding.scope import ItemOf, Leaf
 from sandbox.binding.subqueries import scalar_cell
 from sandbox.plan.result_functions import RESULT_AGGREGATES
 from sandbox.plan.result_walks import simplified, stack_of, width_of
@@ -38,15 +37,6 @@ from sandbox.plan.terms import Ref
 from sandbox.sql import syntax
 
 _KINDS = frozenset({"inner", "left", "right", "full", "semi", "anti", "cross"})
-
-
-class Queries(Protocol):
-    """Binds a query inside this one."""
-
-    def query(
-        self, query: syntax.Query, environment: Environment, outer: Scope | None = None
-    ) -> Item | None:
-        """Bind a query; None where it is refused."""
 
 
 class _Source:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from policies.shape import Usage
-from sandbox.binding.context import Context, Environment
-from sandbox.binding.items import Item, Projected, RowsItem
+from sandbox.binding.context import Context, Environment, Queries
+from sandbox.binding.items import Projected, RowsItem
 from sandbox.binding.outputs import output_name, written_out
 from sandbox.binding.predicates import PredicateBinder
 from sandbox.binding.scope import Scope, as_ref
@@ -20,15 +18,6 @@ from sandbox.sql import syntax
 
 # What speaks against an expression whatever is done with it.
 _NEVER_RIGHT = frozenset({"unknown_column", "ambiguous_name", "function_not_allowed"})
-
-
-class Queries(Protocol):
-    """Binds a query inside this one."""
-
-    def query(
-        self, query: syntax.Query, environment: Environment, outer: Scope | None = None
-    ) -> Item | None:
-        """Bind a query; None where it is refused."""
 
 
 class Rows:

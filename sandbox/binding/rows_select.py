@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from sandbox.binding import stage_zero
-from sandbox.binding.context import Context, Environment
+from sandbox.binding.context import Context, Environment, Queries
 from sandbox.binding.items import Item
 from sandbox.binding.outputs import has_window, is_grouped
 from sandbox.binding.protecting import Protecting
-from sandbox.binding.rows import Queries, Rows
+from sandbox.binding.rows import Rows
 from sandbox.binding.scope import Scope
 from sandbox.plan.block import Unit
 from sandbox.plan.terms import Predicate

@@ -59,7 +59,6 @@ class Scope:
         self.conditions: list[syntax.Expression] = []  # of ON
         self.among: list[tuple[syntax.Column, Reentered]] = []  # joins with results
         self.optional: list[str] = []  # public tables joined outwards
-        self.outer: Scope | None = None  # of the query around a correlated subquery
         self._merged: dict[str, str] = {}  # columns of USING, by the alias that has them
 
     def add(self, source: syntax.Source | None) -> None:

@@ -7,10 +7,9 @@ from typing import Protocol
 from policies.document import Role
 from policies.shape import Usage
 from sandbox.binding.cells import CellBinder
-from sandbox.binding.context import Context, Environment
+from sandbox.binding.context import Context, Environment, Queries
 from sandbox.binding.facts import Facts, place_of
 from sandbox.binding.items import Item, Reentered, ResultItem, RowsItem
-from sandbox.binding.scope import Scope
 from sandbox.binding.terms import TermBinder, columns_in
 from sandbox.plan.result_walks import blocks_in, width_of
 from sandbox.plan.results import (
@@ -25,15 +24,6 @@ from sandbox.plan.terms import CompareResult, Predicate, Ref, WithinResult
 from sandbox.sql import syntax
 
 _HALF_OPEN = {"<": "<", "<=": "<", ">": ">=", ">=": ">="}
-
-
-class Queries(Protocol):
-    """Binds a query inside this one."""
-
-    def query(
-        self, query: syntax.Query, environment: Environment, outer: Scope | None = None
-    ) -> Item | None:
-        """Bind a query; None where it is refused."""
 
 
 def scalar_cell(
@@ -169,7 +159,10 @@ class ResultsBeside:
         if node.kind == "exists":
             return self._unit_queries.exists(self, node)
         assert node.item is not None
-        item = self.queries.query(node.query, self.environment, self.terms.scope)
+        item = self.queries.query(node.query, self.environment)
+        if isinstance(item, RowsItem) and all(map(self._is_public, item.tables)):
+            # What a public table says is a list of constants that everybody knows.
+            item = self.queries.query(node.query, self.environment, as_result=True)
         if item is None:
             return None
         if not isinstance(item, ResultItem):
@@ -178,6 +171,10 @@ class ResultsBeside:
         if relation is None:
             return None
         return self._within(node.item, relation)
+
+    def _is_public(self, name: str) -> bool:
+        table = self._facts.policy.table(name)
+        return table is not None and table.public
 
     def among_result(self, column: syntax.Column, result: Reentered) -> Predicate | None:
         """Bind a join of a column of the rows with one of a result as IN."""

@@ -37,6 +37,7 @@ class Contribution:
     # Sums of absolute values, of all and of the largest units, in one unit of measure.
     absolute: Total | None = None
     top: tuple[Total, ...] = ()
+    touching: int = 0  # units whose part is not zero
     is_constant: bool = False
     is_determined: bool = False  # of two measures: each one follows from the other
 

@@ -70,6 +70,10 @@ def _judge_atom(
         sums.add(Ground.THRESHOLD)
     if atom.absolute is not None and is_dominated(atom.top, atom.absolute, rule.dominance):
         sums.add(Ground.DOMINANCE)
+    if atom.degree and atom.touching < rule.min_units:
+        # Whoever adds zero adds nothing: a count of each person's positive tests, which is
+        # zero for all but three, sums up what the three have. None and few look alike.
+        sums.add(Ground.THRESHOLD)
     if atom.is_constant or atom.is_determined:
         # The average of equal values is the value of each; along a line, one column tells
         # the other of each.

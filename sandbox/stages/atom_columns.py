@@ -133,6 +133,7 @@ class AtomColumns:
             found += [
                 (f"a{j}_abs", f"sum(a{j})"),
                 (f"a{j}_top", f"{largest.format(f'a{j}')} FILTER (n{i} > 0 AND known)"),
+                (f"a{j}_touching", f"count(*) FILTER (a{j} > 0 AND known)"),
                 (f"a{j}_low", f"min(lo{j})"),
                 (f"a{j}_high", f"max(hi{j})"),
             ]

@@ -126,6 +126,7 @@ def _contribution(
             for number in map(_number, _items(named[a + "top"], copies))
             if number is not None
         ),
+        touching=_whole(named[a + "touching"]),
         is_constant=low is not None and low == named[a + "high"],
         is_determined=_is_determined(atom, totals),
     )

@@ -16,6 +16,11 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Stand:
     return stand("clinic", tmp_path_factory.mktemp("clinic"), planted=True)
 
 
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Stand:
+    return stand("plant", tmp_path_factory.mktemp("plant"), planted=False)
+
+
 def _ask(where: Stand, sql: str) -> dict[str, Any]:
     answer = where.simulator.answer(sql, None, Session())
     assert isinstance(answer, dict)
@@ -122,19 +127,48 @@ def test_a_number_past_every_exponent_is_refused_by_name(clinic: Stand) -> None:
 
 @pytest.mark.xfail(
     strict=False,
-    reason="an average per unit is kept to six decimals (plan/exact.DEFAULT_SCALE): what "
-    "is computed of it is off by up to 1e-6 (a covariance by 3e-7); twelve would do",
+    reason="derived measures and averages per unit are kept to six decimals (plan/exact."
+    "DEFAULT_SCALE): what is computed of them is off by 1e-8 to 3e-7; twelve would do. Two "
+    "honest questions of the plant carry `share: 0.000001` for it: take that away then",
 )
-def test_statistics_of_averages_per_unit_are_exact_enough(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    plant = stand("plant", tmp_path_factory.mktemp("plant"), planted=False)
-    sql = (
-        "WITH f AS (SELECT machine_id, count(*) AS n FROM failures GROUP BY machine_id), "
-        "t AS (SELECT machine_id, avg(value) AS temp FROM readings WHERE sensor = 'temp' "
-        "GROUP BY machine_id) SELECT covar_pop(temp, n) FROM f JOIN t USING (machine_id)"
-    )
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT avg(kwh_per_part) FROM runs WHERE shift = 'late'",
+        (
+            "SELECT covar_pop(temp, n) FROM (SELECT machine_id, count(*) AS n "
+            "FROM failures GROUP BY machine_id) f JOIN (SELECT machine_id, "
+            "avg(value) AS temp FROM readings WHERE sensor = 'temp' "
+            "GROUP BY machine_id) t USING (machine_id)"
+        ),
+    ],
+)
+def test_what_does_not_end_in_decimals_is_exact_enough(plant: Stand, sql: str) -> None:
     came = _ask(plant, sql)["rows"][0][0]
     expected = plant.plain.execute(sql).fetchall()[0][0]
 
     assert math.isclose(came, expected, rel_tol=1e-9)
+
+
+@pytest.mark.xfail(
+    strict=False,
+    reason="binding/view_uses._refused: AssertionError where a CTE with a window or an "
+    "outer join per unit is never read (facts.policy has no such table)",
+)
+@pytest.mark.parametrize(
+    "sql",
+    [
+        (
+            "WITH f AS (SELECT machine_id, mode FROM failures QUALIFY row_number() OVER "
+            "(PARTITION BY machine_id ORDER BY failed_at, mode, downtime_h) = 1) "
+            "SELECT count(*) FROM machines"
+        ),
+        (
+            "WITH f AS (SELECT m.machine_id, count(f.machine_id) AS n FROM machines m "
+            "LEFT JOIN failures f ON f.machine_id = m.machine_id GROUP BY m.machine_id) "
+            "SELECT count(*) FROM machines"
+        ),
+    ],
+)
+def test_a_with_that_is_never_read_does_no_harm(plant: Stand, sql: str) -> None:
+    assert _ask(plant, sql)["verdict"] == "allow"

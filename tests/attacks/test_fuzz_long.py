@@ -25,7 +25,10 @@ from tests.attacks.worlds import WORLDS, schemas, stand
 
 Schemas = dict[str, list[tuple[str, str]]]
 # What only running can tell: the plan was allowed, then the data or the past refused it.
-AT_RUN_TIME = {"engine_failed", "query_cap_reached", "history_not_held"}
+AT_RUN_TIME = {
+    "engine_failed", "query_cap_reached", "history_not_held", "result_types",
+    "result_too_large",
+}  # fmt: skip
 STATEMENTS = {
     world: sorted(
         {question.sql for question in corpora.honest() if question.world == world}
@@ -79,7 +82,9 @@ def _check(
         raise AssertionError(
             f"{type(error).__name__} by statement {seed}: {sql!r}"
         ) from error
-    assert parser.calls - before <= 1
+    # The submitted text, and the expression of each derived measure.
+    derived = sum(len(table.derived) for table in policy.tables)
+    assert parser.calls - before <= 1 + derived
     if decision.verdict is Verdict.REFUSE:
         assert decision.reasons, sql
     else:

@@ -25,7 +25,6 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Stand:
     return stand("clinic", tmp_path_factory.mktemp("planted"), planted=True)
 
 
-@pytest.mark.xfail(strict=False, reason="the grammar is being widened")
 @given(query=wide())
 def test_wide_query_is_answered(calm: Stand, query: Wide) -> None:
     answer = calm.simulator.answer(query.sql, None, Session())
