@@ -152,8 +152,8 @@ def test_what_does_not_end_in_decimals_is_exact_enough(plant: Stand, sql: str) -
 
 @pytest.mark.xfail(
     strict=False,
-    reason="binding/view_uses._refused: AssertionError where a CTE with a window or an outer "
-    "join per unit is never read (facts.policy has no such table)",
+    reason="binding/view_uses._refused: AssertionError where a CTE with a window or an "
+    "outer join per unit is never read (facts.policy has no such table)",
 )
 @pytest.mark.parametrize(
     "sql",
@@ -164,8 +164,8 @@ def test_what_does_not_end_in_decimals_is_exact_enough(plant: Stand, sql: str) -
             "SELECT count(*) FROM machines"
         ),
         (
-            "WITH f AS (SELECT m.machine_id, count(f.machine_id) AS n FROM machines m LEFT JOIN "
-            "failures f ON f.machine_id = m.machine_id GROUP BY m.machine_id) "
+            "WITH f AS (SELECT m.machine_id, count(f.machine_id) AS n FROM machines m "
+            "LEFT JOIN failures f ON f.machine_id = m.machine_id GROUP BY m.machine_id) "
             "SELECT count(*) FROM machines"
         ),
     ],

@@ -25,7 +25,10 @@ from tests.attacks.worlds import WORLDS, schemas, stand
 
 Schemas = dict[str, list[tuple[str, str]]]
 # What only running can tell: the plan was allowed, then the data or the past refused it.
-AT_RUN_TIME = {"engine_failed", "query_cap_reached", "history_not_held"}
+AT_RUN_TIME = {
+    "engine_failed", "query_cap_reached", "history_not_held", "result_types",
+    "result_too_large",
+}  # fmt: skip
 STATEMENTS = {
     world: sorted(
         {question.sql for question in corpora.honest() if question.world == world}

@@ -1,4 +1,4 @@
-"""The table that the examples of docs/ speak of: seeded, with the skew of a real one."""
+"""The tables that the examples of docs/ speak of: seeded, with the skew of real ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,27 @@ def milling() -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
-def write_milling(path: Path) -> Path:
-    """The table is at `path`, as Parquet."""
-    pq.write_table(milling(), path)
-    return path
+def services() -> pa.Table:
+    """One to three services of two machines in three; the third has none."""
+    draw = random.Random(8)
+    rows = [
+        {
+            "machine_id": machine,
+            "kind": draw.choice(["planned", "repair"]),
+            "cost_eur": draw.randrange(40, 900),
+            "done_on": datetime.date(2026, draw.randrange(1, 7), draw.randrange(1, 28)),
+        }
+        for machine in range(MACHINES)
+        if machine % 3 != 2
+        for _ in range(draw.randrange(1, 4))
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def write_tables(folder: Path) -> dict[str, Path]:
+    """Both tables are in `folder`, as Parquet."""
+    found = {}
+    for name, table in (("milling", milling()), ("services", services())):
+        found[name] = folder / f"{name}.parquet"
+        pq.write_table(table, found[name])
+    return found

@@ -23,7 +23,7 @@ from policies.document import Aggregate, Grain, Mode, Role
 from policies.templates import Template
 from sandbox.simulate import Session, Simulator
 from tests.factories import ledger
-from tests.unit.docs.milling import write_milling
+from tests.unit.docs.milling import write_tables
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted(
@@ -97,9 +97,9 @@ def client_commands() -> dict[str, set[str]]:
 
 @pytest.fixture(scope="module")
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Simulator:
-    table = write_milling(tmp_path_factory.mktemp("docs") / "milling.parquet")
+    tables = write_tables(tmp_path_factory.mktemp("docs"))
     (text,) = [text for page, text in policies() if page == "docs/providers.md"]
-    return Simulator(load_policy(text), {"milling": table})
+    return Simulator(load_policy(text), tables)
 
 
 def test_pages_have_their_examples() -> None:
