@@ -30,6 +30,7 @@ from sandbox.protocol import Limits, Scalar
 from sandbox.stages.apart import counted_apart
 from sandbox.stages.cell_reading import read_cells
 from sandbox.stages.contrasts import is_dimension, tracks_outside
+from sandbox.stages.counted_within import judge_counted_within
 from sandbox.stages.existence import may_lack
 from sandbox.stages.left_out import judge_left_out
 from sandbox.stages.reentry import filled, needed_before, public_in
@@ -179,6 +180,7 @@ def control(
         min_units=rule.min_units,
     )
     judge_left_out(block, policy, rule.min_units, cells, connection)
+    judge_counted_within(block, policy, rule.min_units, cells, connection)
     past.compare(block, policy, rule, cells, history, connection)
     shown, held_back = _split(_visible_groups(block, cells))
     apart = counted_apart(block, policy, rule, cells, connection)

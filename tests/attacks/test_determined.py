@@ -22,15 +22,8 @@ def _ask(simulator: Simulator, sql: str, session: Session | None = None) -> dict
 
 
 _PER_PATIENT = "(SELECT id, {} AS m, sum(income) AS t FROM patients GROUP BY id)"
-    "(SELECT patient_id, {} AS m, sum(cost) AS t FROM visits GROUP BY patient_id)"
-)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a condition that is counted within each unit is watched by nobody: three "
-    "patients have HIV, one patient was in Oncology, and the sums say so (one call each)",
-)
 @pytest.mark.parametrize(
     "value",
     [
@@ -44,10 +37,35 @@ _PER_PATIENT = "(SELECT id, {} AS m, sum(income) AS t FROM patients GROUP BY id)
         "avg((city <> 'Tinyville')::INT)",
     ],
 )
-@pytest.mark.parametrize("outer", ["sum(m)", "avg(m)"])
+@pytest.mark.parametrize("outer", ["sum(m)", "avg(m)", "sum(t * m)", "covar_pop(t, m)"])
 def test_condition_counted_within_units_withholds_few(
     clinic: Stand, value: str, outer: str
 ) -> None:
     sql = f"SELECT {outer} FROM {_PER_PATIENT.format(value)}"
 
     assert _ask(clinic.simulator, sql)["rows"] == [[None]]
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="history knows the rows of a view, not the conditions that its values count: two "
+    "answers whose conditions differ by the visits of two patients differ by just these",
+)
+@pytest.mark.parametrize(
+    "value",
+    [
+        "count(*) FILTER (WHERE {})",
+        "sum(({})::INT)",
+        "sum(cost) FILTER (WHERE {})",
+    ],
+)
+def test_conditions_counted_within_units_are_compared_with_history(
+    clinic: Stand, value: str
+) -> None:
+    sql = f"SELECT sum(m) FROM (SELECT patient_id, {value} AS m FROM visits GROUP BY 1)"
+    session = Session()
+    whole = sql.format("los_days < 5")
+    assert _ask(clinic.simulator, whole, session)["verdict"] == "allow"
+    less = sql.format("los_days < 5 AND department <> 'Oncology'")
+
+    assert _ask(clinic.simulator, less, session)["rows"] == [[None]]
