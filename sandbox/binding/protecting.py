@@ -9,8 +9,8 @@ from sandbox.binding import stage_zero
 from sandbox.binding.aggregates import AggregateBinder
 from sandbox.binding.cells import CellBinder
 from sandbox.binding.facts import place_of
-from sandbox.binding.grouping import GroupingSets, group_expressions, select_over
 from sandbox.binding.functions import is_aggregate
+from sandbox.binding.grouping import GroupingSets, group_expressions, select_over
 from sandbox.binding.items import ResultItem
 from sandbox.binding.outputs import holds_query
 from sandbox.binding.subqueries import scalar_cell
