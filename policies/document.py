@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
+# Decimals kept of what is computed: a quotient does not end where its parts do.
+COMPUTED_SCALE = 12
+
 
 class Role(StrEnum):
     """What a query may do with a column."""
@@ -123,7 +126,14 @@ class Table:
                 text = item.expr.lower()
                 told = any(c.sensitive and c.name.lower() in text for c in self.columns)
                 roles = frozenset({Role.MEASURE})
-                return Column(name, roles, told, grid=item.grid, clamp=item.clamp)
+                return Column(
+                    name,
+                    roles,
+                    told,
+                    grid=item.grid,
+                    clamp=item.clamp,
+                    scale=COMPUTED_SCALE,
+                )
         return None
 
 

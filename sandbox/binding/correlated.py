@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sandbox.binding.scope import conjuncts, leaves_of
+from sandbox.plan.canonical import field_names
 from sandbox.sql import syntax
 
 _PREFIX = "correlated "  # with a blank: no name that a query is likely to have
@@ -22,6 +23,8 @@ _PREFIX = "correlated "  # with a blank: no name that a query is likely to have
 
 def decorrelated(select: syntax.Select) -> syntax.Select:
     """Return the SELECT without correlated subqueries, SEMI and ANTI joins."""
+    if not _is_nested(select):
+        return select
     select = _without_semi_joins(select)
     outer = frozenset(leaf.alias.lower() for leaf in leaves_of(select.source))
     if select.source is None or not outer:
@@ -29,6 +32,19 @@ def decorrelated(select: syntax.Select) -> syntax.Select:
     rewriting = _Rewriting(outer, select.source)
     found = rewriting.select(select)
     return replace(found, source=rewriting.source)
+
+
+def _is_nested(node: object) -> bool:
+    """Whether a subquery, or a join that is one, stands in a SELECT but not deeper."""
+    if isinstance(node, syntax.Subquery):
+        return True
+    if isinstance(node, syntax.Join) and node.kind in ("semi", "anti"):
+        return True
+    if isinstance(node, (syntax.Derived, syntax.Constant, syntax.Column)):
+        return False
+    if isinstance(node, tuple):
+        return any(map(_is_nested, node))
+    return any(_is_nested(getattr(node, name)) for name in field_names(type(node)))
 
 
 @dataclass

@@ -14,6 +14,15 @@ RefOf = Callable[[syntax.Expression], Ref | None]
 _DATES = (Kind.DATE, Kind.TIMESTAMP)
 _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _UNITS = frozenset({"hour", "day", "week", "month", "quarter", "year"})
+# date_diff counts the borders of its unit: cutting to that unit, or to a finer one whose
+# periods lie in it, moves nothing across one.
+_UNSEEN = {
+    "day": ("day",),
+    "week": ("day", "week"),
+    "month": ("day", "month"),
+    "quarter": ("day", "month", "quarter"),
+    "year": ("day", "month", "quarter", "year"),
+}
 
 
 def read_gap(node: syntax.Expression, ref_of: RefOf) -> Gap | None:
@@ -27,14 +36,24 @@ def read_gap(node: syntax.Expression, ref_of: RefOf) -> Gap | None:
         if len(node.arguments) != 3:
             return None
         word = constant_of(node.arguments[0])
-        start, end = (ref_of(item) for item in node.arguments[1:])
         unit = word.value.lower() if word and isinstance(word.value, str) else ""
         unit = unit.removesuffix("s")
+        start, end = (ref_of(_uncut(item, unit)) for item in node.arguments[1:])
         if unit not in _UNITS or node.name in ("date_sub", "datesub"):
             return None
         dates = start is not None and start.kind is Kind.DATE
         return _gap(unit, start, end, elapsed=unit in ("day", "hour") and dates)
     return None
+
+
+def _uncut(node: syntax.Expression, unit: str) -> syntax.Expression:
+    """Return what date_trunc cuts, where a difference in `unit` does not see the cut."""
+    if not isinstance(node, syntax.Call) or node.name not in ("date_trunc", "datetrunc"):
+        return node
+    word = constant_of(node.arguments[0]) if len(node.arguments) == 2 else None
+    if word is None or word.value not in _UNSEEN.get(unit, ()):
+        return node
+    return node.arguments[1]
 
 
 def _gap(unit: str, start: Ref | None, end: Ref | None, *, elapsed: bool) -> Gap | None:

@@ -9,6 +9,7 @@ from sandbox.binding import stage_zero
 from sandbox.binding.aggregates import AggregateBinder
 from sandbox.binding.cells import CellBinder
 from sandbox.binding.facts import place_of
+from sandbox.binding.functions import is_aggregate
 from sandbox.binding.grouping import GroupingSets, group_expressions, select_over
 from sandbox.binding.items import ResultItem
 from sandbox.binding.outputs import holds_query
@@ -165,6 +166,8 @@ class Protecting:
         if expression in self._written:
             return ColumnCell(self._written[expression])
         if isinstance(expression, syntax.Constant) or holds_query(expression):
+            return None
+        if isinstance(expression, syntax.Call) and is_aggregate(expression.name):
             return None
         with self._facts.trial():
             term = self._terms.term(expression, Usage.GROUP_KEY)

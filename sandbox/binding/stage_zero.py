@@ -224,6 +224,8 @@ def copied(facts: Facts, item: RowsItem, copy: int) -> RowsItem:
 
 def with_views(facts: Facts, block: Block) -> Block:
     """Return the block with the views that it reads, and note the columns they read."""
+    if not facts.views:
+        return block
     found = pruned(block, facts.views)
     for view in found.views:
         facts.add_view(view)

@@ -26,6 +26,7 @@ from sandbox.plan.terms import (
 )
 
 _FLIPPED = {"=": "<>", "<>": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+_FIELDS: dict[type, tuple[str, ...]] = {}  # looked up for every node of every plan
 _NODES = {
     item.__name__: item
     for item in vars(terms).values()
@@ -118,13 +119,23 @@ def _merge_equalities(items: list[Predicate]) -> list[Predicate]:
     return sorted(rest, key=key_of)
 
 
+def field_names(kind: type) -> tuple[str, ...]:
+    """Return the names of a node's fields; () for what is no node."""
+    names = _FIELDS.get(kind)
+    if names is None:
+        known = dataclasses.is_dataclass(kind)
+        names = tuple(field.name for field in dataclasses.fields(kind)) if known else ()
+        _FIELDS[kind] = names
+    return names
+
+
 def to_data(node: Any) -> Any:
     """Turn a term, predicate or plan part into JSON-ready lists; equals give equals."""
-    if dataclasses.is_dataclass(node) and not isinstance(node, type):
-        fields = [to_data(getattr(node, field.name)) for field in dataclasses.fields(node)]
-        return [type(node).__name__, *fields]
     if isinstance(node, tuple):
-        return ["()", *(to_data(item) for item in node)]
+        return ["()", *[to_data(item) for item in node]]
+    names = field_names(type(node))
+    if names:
+        return [type(node).__name__, *[to_data(getattr(node, name)) for name in names]]
     if isinstance(node, Decimal):
         return ["d", format(node.normalize(), "f")]
     if node is None or isinstance(node, (bool, int)):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from typing import TypeVar
 
 from sandbox.plan.block import Block
-from sandbox.plan.canonical import key_of
+from sandbox.plan.canonical import field_names, key_of
 from sandbox.plan.terms import Member, Ref
 from sandbox.plan.views import UnitJoin, View, closure
 
@@ -53,9 +53,9 @@ def refs_in(node: object) -> Iterator[Ref]:
     elif isinstance(node, tuple):
         for item in node:
             yield from refs_in(item)
-    elif dataclasses.is_dataclass(node) and not isinstance(node, type):
-        for field in dataclasses.fields(node):
-            yield from refs_in(getattr(node, field.name))
+    else:
+        for name in field_names(type(node)):
+            yield from refs_in(getattr(node, name))
 
 
 def members_within(node: object) -> Iterator[Member]:
@@ -65,9 +65,9 @@ def members_within(node: object) -> Iterator[Member]:
     elif isinstance(node, tuple):
         for item in node:
             yield from members_within(item)
-    elif dataclasses.is_dataclass(node) and not isinstance(node, type):
-        for field in dataclasses.fields(node):
-            yield from members_within(getattr(node, field.name))
+    else:
+        for name in field_names(type(node)):
+            yield from members_within(getattr(node, name))
 
 
 def pruned(block: Block, views: Mapping[str, View]) -> Block:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 
-from policies.document import Column, Policy, Role, Table, UnitKey
+from policies.document import COMPUTED_SCALE, Column, Policy, Role, Table, UnitKey
 from sandbox.plan.exact import scale_of
 from sandbox.plan.terms import (
     NUMBERS,
@@ -152,14 +152,16 @@ def _computed(value: PerUnit | UnitWindow, policy: Policy) -> Column:
         return Column("", _HIDDEN)
     if _is_flag(argument) and function in ("sum", "min", "max", "avg"):
         # The number of rows that satisfy a condition, or whether one does.
-        return Column("", _COUNTED, grid=None if function == "avg" else Decimal(1))
+        if function == "avg":
+            return Column("", _COUNTED, scale=COMPUTED_SCALE)
+        return Column("", _COUNTED, grid=Decimal(1))
     base = _column(argument, policy)
     if function in _KEEPS_VALUES:
         return base
     if not base.has(Role.MEASURE):
         return Column("", _HIDDEN)
     if function == "avg":
-        return Column("", frozenset({Role.MEASURE}))
+        return Column("", frozenset({Role.MEASURE}), scale=COMPUTED_SCALE)
     if function == "sum":
         return Column("", base.roles, grid=base.grid)
     return Column("", _HIDDEN)

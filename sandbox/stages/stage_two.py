@@ -136,9 +136,10 @@ class StageTwo:
 
 def _ordered(relation: Relation) -> str:
     if isinstance(relation, Selected):
-        keys: list[str] = []
-        if isinstance(relation.source, Cells):
-            keys = [f"c{i}" for i in range(relation.source.keys)]
+        # Ties are decided by keys, or by all there is: the digest of one answer is one.
+        source = relation.source
+        width = source.keys if isinstance(source, Cells) else width_of(source)
+        keys = [f"c{i}" for i in range(width)]
         return selected_sql(relation, ties=keys)
     names = ", ".join(f"c{i} NULLS LAST" for i in range(width_of(relation)))
     return f"SELECT * FROM ({relation_sql(relation)}) ORDER BY {names}"

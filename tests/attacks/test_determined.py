@@ -49,7 +49,7 @@ def test_condition_counted_within_units_withholds_few(
 @pytest.mark.xfail(
     strict=True,
     reason="history knows the rows of a view, not the conditions that its values count: "
-    "answers whose conditions differ by the visits of two patients differ by just these",
+    "two answers whose conditions differ by two patients' visits differ by just these",
 )
 @pytest.mark.parametrize(
     "value",

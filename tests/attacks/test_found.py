@@ -48,11 +48,6 @@ def test_order_is_that_which_was_asked(clinic: Stand, sql: str) -> None:
     assert [tuple(row[:-1]) for row in answer["rows"]] == expected
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="without ORDER BY the rows of grouping sets and of queries over results come in "
-    "another order each time: the digest of one answer is not one (stage_two._ordered)",
-)
 @pytest.mark.parametrize(
     "sql",
     [
@@ -125,12 +120,6 @@ def test_a_number_past_every_exponent_is_refused_by_name(clinic: Stand) -> None:
     assert answer["verdict"] == "refuse"
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="derived measures and averages per unit are kept to six decimals (plan/exact."
-    "DEFAULT_SCALE): what is computed of them is off by 1e-8 to 3e-7; twelve would do. Two "
-    "honest questions of the plant carry `share: 0.000001` for it: take that away then",
-)
 @pytest.mark.parametrize(
     "sql",
     [
@@ -150,11 +139,6 @@ def test_what_does_not_end_in_decimals_is_exact_enough(plant: Stand, sql: str) -
     assert math.isclose(came, expected, rel_tol=1e-9)
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="binding/view_uses._refused: AssertionError where a CTE with a window or an "
-    "outer join per unit is never read (facts.policy has no such table)",
-)
 @pytest.mark.parametrize(
     "sql",
     [

@@ -91,10 +91,6 @@ def test_honest_no_engine_failure(asked: Any, world: str, planted: bool) -> None
     assert not failed
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="the grammar is being widened: windows, CTEs, subqueries, statistics",
-)
 def test_honest_share_answered(asked: Any, capsys: pytest.CaptureFixture[str]) -> None:
     asks: Counter[str] = Counter()
     refused: dict[str, list[str]] = {}
