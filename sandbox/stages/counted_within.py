@@ -90,7 +90,21 @@ class _Changed:
         )
 
 
-Condition = Predicate | _Changed
+@dataclass(frozen=True, slots=True)
+class _Classes:
+    """The values of a text that a function makes one of, or names: each of them counts.
+
+    `regexp_replace(d, '^(x|y)$', 'z')` may be anything, so the function is not looked at.
+    """
+
+    ref: Ref
+
+    @property
+    def sql(self) -> str:
+        return term_sql(self.ref)
+
+
+Condition = Predicate | _Changed | _Classes
 Watched = Mapping[Condition, frozenset[int]]
 
 
@@ -184,7 +198,10 @@ def _within(node: Term) -> Iterator[Condition]:
                 yield from _within(result)
             yield from _within(otherwise)
         case Apply(arguments=arguments):
-            if arguments and kind_of(arguments[0]) is node.kind:
+            texts = [ref for ref in refs_of(node) if ref.kind is Kind.TEXT]
+            if any(isinstance(item, Literal) for item in arguments):
+                yield from map(_Classes, texts)
+            if not texts and arguments and kind_of(arguments[0]) is node.kind:
                 yield _Changed(node)
             for item in arguments:
                 yield from _within(item)
@@ -219,7 +236,7 @@ def _few(
     several conditions come out one way are compared too, or two counts that differ by few
     would tell of them.
     """
-    conditions = list(watched)
+    conditions = [item for item in watched if not isinstance(item, _Classes)]
     weaker = [
         (i, w)
         for i, c in enumerate(conditions)
@@ -229,6 +246,7 @@ def _few(
     texts = [c.sql if isinstance(c, _Changed) else predicate_sql(c) for c in conditions]
     shown = [f"({text}) IS TRUE" for text in texts]
     shown += [f"{shown[i]} AND ({predicate_sql(w)}) IS NOT TRUE" for i, w in weaker]
+    shown += [item.sql for item in watched if isinstance(item, _Classes)]
     flags = ", ".join(f"({text}) AS f{i}" for i, text in enumerate(shown))
     names = ", ".join(f"f{i}" for i in range(len(shown)))
     given = "" if view.where == ALL else f" AND ({predicate_sql(view.where)})"
@@ -245,10 +263,10 @@ def _few(
         f"SELECT {named}{names}, count(*) FROM (SELECT DISTINCT {named}u, {names} FROM "
         f"({base}) AS b JOIN ({marks}) AS m ON u = v WHERE i) AS d GROUP BY ALL"
     ).fetchall()
+    holding_sql = [f"count(DISTINCT u) FILTER (f{i})" for i in range(len(conditions))]
     sides = connection.execute(
-        f"SELECT {named}"
-        + ", ".join(f"count(DISTINCT u) FILTER (f{i})" for i in range(len(conditions)))
-        + f" FROM ({base}) AS b JOIN ({marks}) AS m ON u = v WHERE i"
+        f"SELECT {', '.join([*keys, *holding_sql, 'count(*)'])}"
+        f" FROM ({base}) AS b JOIN ({marks}) AS m ON u = v WHERE i"
         + (f" GROUP BY {', '.join(keys)}" if keys else "")
     ).fetchall()
     found: dict[tuple[object, ...], set[int]] = {}
@@ -257,7 +275,7 @@ def _few(
         if row[-1] < min_units:
             found.setdefault(row[: len(keys)], set()).update(every)
     for row in sides:
-        for condition, holding in zip(conditions, row[len(keys) :], strict=True):
+        for condition, holding in zip(conditions, row[len(keys) : -1], strict=True):
             if holding < min_units:
                 found.setdefault(row[: len(keys)], set()).update(watched[condition])
     return found

@@ -14,9 +14,9 @@ import duckdb
 
 from policies.document import AggregateRule, Policy
 from sandbox.binding.derived import add_derived
-from sandbox.disclosure.cell import Cell
+from sandbox.disclosure.cell import Cell, Ground
 from sandbox.disclosure.domain import printed_domain
-from sandbox.disclosure.recombine import Value, sets_of, values_of
+from sandbox.disclosure.recombine import Value, contributes, sets_of, values_of
 from sandbox.disclosure.suppression import is_unproven, judge, judge_unanimity
 from sandbox.history import pairs as past
 from sandbox.history.entry import entry, join_entries
@@ -27,12 +27,13 @@ from sandbox.plan.terms import Bin, DatePart, DateText, Ref, Trunc, refs_of
 from sandbox.plan.view_columns import extended
 from sandbox.plan.view_sql import materialise
 from sandbox.protocol import Limits, Scalar
-from sandbox.stages.apart import counted_apart
+from sandbox.stages.apart import Apart, counted_apart
 from sandbox.stages.cell_reading import read_cells
 from sandbox.stages.contrasts import is_dimension, tracks_outside
 from sandbox.stages.counted_within import judge_counted_within
 from sandbox.stages.existence import may_lack
 from sandbox.stages.left_out import judge_left_out
+from sandbox.stages.quantile_bins import histograms
 from sandbox.stages.reentry import filled, needed_before, public_in
 from sandbox.stages.stage_one import (
     stage_one_sql,
@@ -67,7 +68,7 @@ class Controlled:
     collapsed: bool  # groups are withheld whose keys may not be printed
     leaves_out: bool  # a count of values may have left out small ones
     report: Counter[str]
-    history: str
+    history: tuple[str, ...]
     sql: str
     units_covered: int
 
@@ -99,7 +100,7 @@ def release(
             stage_two.load_public(name, connection.table(name).to_arrow_table())
         for number in _run_order(plan):
             block = filled(plan, plan.blocks[number], stage_two.compute)
-            past = [*history, *(item.history for item in done.values())]
+            past = [*history, *(text for item in done.values() for text in item.history)]
             found = control(block, policy, rule, connection, history=past)
             done[number] = found
             stage_two.load(number, found.rows, found.key_types, found.value_types)
@@ -122,7 +123,9 @@ def release(
         suppressed=suppressed,
         partial=bool(hidden) or any(item.leaves_out for item in done.values()),
         report=tuple(sorted((str(ground), count) for ground, count in report.items())),
-        history=join_entries(plan.fingerprint, [item.history for item in done.values()]),
+        history=join_entries(
+            plan.fingerprint, [text for item in done.values() for text in item.history]
+        ),
         executed_sql=";\n".join(done[number].sql for number in sorted(done)),
         units_covered=max((item.units_covered for item in done.values()), default=0),
     )
@@ -184,6 +187,7 @@ def control(
     past.compare(block, policy, rule, cells, history, connection)
     shown, held_back = _split(_visible_groups(block, cells))
     apart = counted_apart(block, policy, rule, cells, connection)
+    told = _histograms(block, policy, rule, connection, history, apart)
     tracked = _tracked_hidden(block, policy)
     report: Counter[str] = Counter()
     rows: list[Row] = []
@@ -208,10 +212,40 @@ def control(
         collapsed=collapsed,
         leaves_out=apart.leaves_out,
         report=report,
-        history=entry(block, released_sets),
+        history=(entry(block, released_sets), *told),
         sql=sql,
         units_covered=max((cell.units for cell in cells if cell.is_safe), default=0),
     )
+
+
+def _histograms(
+    block: Block,
+    policy: Policy,
+    rule: AggregateRule,
+    connection: duckdb.DuckDBPyConnection,
+    history: Sequence[str],
+    apart: Apart,
+) -> list[str]:
+    """Take away the quantiles whose bins are too close to what left; return the entries."""
+    entries: list[str] = []
+    for item in histograms(block, policy):
+        cells, _, _ = _stage_one(item.block, policy, rule, connection)
+        past.compare(item.block, policy, rule, cells, [*history, *entries], connection)
+        groups: dict[tuple[object, ...], list[Cell]] = {}
+        for cell in cells:
+            keys = tuple(cell.keys[place] for place in item.visible)
+            if contributes(item.block, cell):
+                groups.setdefault(keys, []).append(cell)
+        told: list[list[Cell]] = []
+        for keys, bins in groups.items():
+            values = apart.values.get(keys, {})
+            if any(Ground.HISTORY in cell.unsafe for cell in bins):
+                for index in item.quantiles:
+                    values.pop(index, None)
+            if item.quantiles & set(values):
+                told += [[cell] for cell in bins if cell.is_safe]
+        entries.append(entry(item.block, told))
+    return entries
 
 
 def _withheld_rows(

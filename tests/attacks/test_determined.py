@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
+from policies.codec import load_policy
 from sandbox.simulate import Session, Simulator
 from tests.attacks.worlds import Stand, stand
 
@@ -152,3 +155,118 @@ def test_outer_join_with_few_does_not_weigh_their_income(
     )
 
     assert few == none == [[None, None]]
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Simulator:
+    """Twenty people in each bin of x, of whom one is of group B."""
+    path: Path = tmp_path_factory.mktemp("people") / "t.parquet"
+    duckdb.execute(
+        "COPY (SELECT r AS id, if(r < 380, 'A', 'B') AS g, if(r < 380, 1000, 2000) AS y, "
+        "if(r < 380, r % 20 * 100 + r % 7, (r - 380) * 100 + 50)::INT AS x "
+        f"FROM range(400) AS t(r)) TO '{path}' (FORMAT parquet)"
+    )
+    policy = load_policy(
+        "version: 1\ntables:\n  t:\n    units: [{domain: person, column: id}]\n"
+        "    columns:\n      id: {role: unit_key}\n      g: {role: dimension}\n"
+        "      y: {role: measure, grid: 500}\n"
+        "      x: {role: [dimension, measure], grid: 100}\nrules:\n"
+        "- {kind: aggregate, mode: safe, min_units: 10, purposes: [official-statistics], "
+        "dominance: {n: 1, share: 0.5}, aggregates: [count, quantile], approval: automatic}"
+    )
+    return Simulator(policy, {"t": path})
+
+
+_LEVELS = "quantile_cont(x, 0.05), quantile_cont(x, 0.051)"
+_BINS = "SELECT floor(x / 100) AS b, count(*) FROM t{} GROUP BY b"
+_QUANTILES = f"SELECT {_LEVELS} FROM t{{}}"
+
+
+@pytest.mark.parametrize("first", [_BINS, _QUANTILES])
+@pytest.mark.parametrize("then", [_BINS, _QUANTILES])
+def test_quantiles_are_compared_as_histograms(
+    people: Simulator, first: str, then: str
+) -> None:
+    """Two levels in one bin tell its rows: 20 of all and 19 below, so one above."""
+    session = Session()
+    assert _ask(people, first.format(""), session)["verdict"] == "allow"
+    answer = _ask(people, then.format(" WHERE y < 1500"), session)
+
+    assert all(value is None for row in answer["rows"] for value in row)
+
+
+def test_quantiles_of_a_total_and_its_parts_are_not_told_together(
+    people: Simulator,
+) -> None:
+    rows = _ask(people, f"SELECT g, {_LEVELS} FROM t GROUP BY ROLLUP (g)")["rows"]
+
+    assert sum(None not in row[1:] for row in rows) == 1
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        (
+            "SELECT sum(m) FROM (SELECT patient_id, count(DISTINCT regexp_replace("
+            "upper(department), '^(?:ONC|ER).*$', 'q')) AS m FROM visits GROUP BY 1)"
+        ),
+        (
+            "SELECT sum(r) FROM (SELECT patient_id, dense_rank() OVER (PARTITION BY "
+            "patient_id ORDER BY instr(department, 'Onc')) AS r FROM visits)"
+        ),
+        (
+            "SELECT count(*) FROM (SELECT DISTINCT patient_id, starts_with(department, "
+            "'Onc') FROM visits)"
+        ),
+    ],
+)
+def test_function_of_a_text_within_units_names_nobody(clinic: Stand, sql: str) -> None:
+    assert _ask(clinic.simulator, sql)["rows"] == [[None]]
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="two answers over a table joined with itself are not compared row by row: what "
+    "the filter on the second copy leaves out is the visits of two patients",
+)
+@pytest.mark.parametrize("asked", ["count(*)", "sum(a.cost)"])
+def test_self_joins_are_compared_with_history(clinic: Stand, asked: str) -> None:
+    sql = (
+        f"SELECT {asked} FROM visits AS a JOIN visits AS b ON a.patient_id = b.patient_id "
+        "WHERE b.los_days < 3"
+    )
+    session = Session()
+    assert _ask(clinic.simulator, sql, session)["verdict"] == "allow"
+    less = f"{sql} AND b.department <> 'Oncology'"
+
+    assert _ask(clinic.simulator, less, session)["rows"] == [[None]]
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="each table that is joined once more weighs a patient's income by her number of "
+    "visits: as many sums as there are such numbers solve for the income of the one who "
+    "came most often. A cell whose weights take few values must be withheld",
+)
+def test_weights_by_joins_do_not_solve_for_one_income(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Fifteen patients came two, three, four or (one of them) six times."""
+    calm = stand("clinic", tmp_path_factory.mktemp("calm"), planted=False)
+    where = "p.age >= 45 AND p.age < 50 AND p.city = 'Arden' AND p.income < 60000"
+    once = "AND p.id IN (SELECT patient_id FROM visits)"
+    session, sums = Session(), []
+    for joins in range(4):
+        more = "".join(f" JOIN visits v{i} ON p.id = v{i}.patient_id" for i in range(joins))
+        sql = f"SELECT sum(p.income) FROM patients p{more} WHERE {where} "
+        answer = _ask(calm.simulator, sql + ("" if joins else once), session)
+        sums.append(answer["rows"][0][0])
+
+    if None not in sums:
+        # (n - 2)(n - 3)(n - 4) is nought for all but the one with n = 6, and 24 for her.
+        income = (sums[3] - 9 * sums[2] + 26 * sums[1] - 24 * sums[0]) / 24
+        (truth,) = calm.plain.execute(
+            f"SELECT income FROM patients p WHERE {where} AND (SELECT count(*) FROM visits "
+            "WHERE patient_id = p.id) = 6"
+        ).fetchall()
+        assert income != truth[0]
