@@ -216,7 +216,9 @@ def base_tables(tables: Iterable[str], views: Mapping[str, View]) -> tuple[str, 
 
 def reads(view: View) -> tuple[str, ...]:
     """Return every table and view that a view reads: in FROM, below it, in semi-joins."""
-    semi = [member.view for node in predicates_of(view) for member in members_in(node)]
+    nodes: list[Term | Predicate] = [*predicates_of(view), *(view.keys or ())]
+    nodes += [term for column in view.columns for term in terms_of_value(column.value)]
+    semi = [member.view for node in nodes for member in members_in(node)]
     return tuple(dict.fromkeys((*view.tables, *semi)))
 
 
@@ -243,6 +245,18 @@ def predicates_of(view: View) -> tuple[Predicate, ...]:
         if isinstance(column.value, (PerUnit, UnitWindow)):
             found.append(column.value.condition)
     return tuple(item for item in found if item != ALL)
+
+
+def terms_of_value(value: Value) -> tuple[Term, ...]:
+    """Return what a column of a view is computed from, conditions aside."""
+    match value:
+        case PerUnit(argument=argument, orders=orders):
+            terms: list[Term] = [] if argument is None else [argument]
+        case UnitWindow(arguments=arguments, partition=partition, orders=orders):
+            terms = [*arguments, *partition]
+        case _:
+            return (value,)
+    return (*terms, *(item.term for item in orders))
 
 
 def refs_of_value(value: Value) -> frozenset[Ref]:

@@ -9,6 +9,7 @@ a view counts is judged here, by the rows that it counts and by those that it do
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import duckdb
 
@@ -17,6 +18,7 @@ from sandbox.disclosure.cell import Cell, Ground
 from sandbox.plan.block import Block, Unit
 from sandbox.plan.render import predicate_sql, term_sql
 from sandbox.plan.terms import (
+    Apply,
     Choose,
     Kind,
     Literal,
@@ -26,12 +28,23 @@ from sandbox.plan.terms import (
     Ref,
     Term,
     Truth,
-    parts_of,
+    kind_of,
+    refs_of,
 )
 from sandbox.plan.view_sql import source_sql
-from sandbox.plan.views import ALL, PerUnit, UnitWindow, Value, View, by_name, refs_of_value
+from sandbox.plan.views import (
+    ALL,
+    PerUnit,
+    UnitWindow,
+    Value,
+    View,
+    by_name,
+    refs_of_value,
+    terms_of_value,
+)
 from sandbox.stages.contrasts import alternatives
 from sandbox.stages.stage_one import base_sql
+from sandbox.stages.unfiltered import views_in_from
 
 
 def judge_counted_within(
@@ -54,24 +67,66 @@ def judge_counted_within(
             few = _few(block, policy, unit, view, units, positions, min_units, connection)
             for cell in cells:
                 for position in few.get((*cell.keys, *cell.codes), ()):
+                    if position == CELL:
+                        cell.withhold(Ground.COMPLEMENT)
+                        continue
                     cell.unsafe_sums[position].add(Ground.COMPLEMENT)
                     cell.unsafe_counts[position].add(Ground.COMPLEMENT)
 
 
-Watched = Mapping[Predicate, frozenset[int]]
+CELL = -1  # as a position: whatever the cell says, its rows too
 
 
-def _watched(block: Block) -> dict[View, dict[Predicate, frozenset[int]]]:
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """That a function gives another value than its argument: `replace(d, 'x', 'y')`."""
+
+    term: Apply
+
+    @property
+    def sql(self) -> str:
+        return (
+            f"({term_sql(self.term)}) IS DISTINCT FROM ({term_sql(self.term.arguments[0])})"
+        )
+
+
+Condition = Predicate | _Changed
+Watched = Mapping[Condition, frozenset[int]]
+
+
+def _watched(block: Block) -> dict[View, dict[Condition, frozenset[int]]]:
     """Return for each view the conditions that its values count, and by which atoms."""
     views = by_name(block.views)
-    found: dict[View, dict[Predicate, frozenset[int]]] = {}
+    found: dict[View, dict[Condition, frozenset[int]]] = {}
+    for view, conditions, position in (*_added_up(block, views), *_grouped(block, views)):
+        own = found.setdefault(view, {})
+        for condition in conditions:
+            own[condition] = own.get(condition, frozenset()) | {position}
+    return {view: own for view, own in found.items() if own}
+
+
+Watch = tuple[View, Iterator[Condition], int]
+
+
+def _added_up(block: Block, views: Mapping[str, View]) -> Iterator[Watch]:
     for position, atom in enumerate(block.measured):
         for ref in {*atom.factors, *atom.present}:
             for view, value in _computed(ref, views):
-                own = found.setdefault(view, {})
-                for condition in _conditions(value):
-                    own[condition] = own.get(condition, frozenset()) | {position}
-    return {view: own for view, own in found.items() if own}
+                yield view, _conditions(value), position
+
+
+def _grouped(block: Block, views: Mapping[str, View]) -> Iterator[Watch]:
+    """Yield what decides which rows there are: group keys in views, orders to choose by."""
+    read = views_in_from(block)
+    terms = [(view, key) for view in read for key in view.keys or ()]
+    nodes = (*block.keys, *block.hidden, block.where, *(view.where for view in read))
+    for ref in {ref for node in nodes for ref in refs_of(node)}:
+        terms += _choosing(ref, views)
+    for view, term in terms:
+        yield view, _within(term), CELL
+        for ref in refs_of(term):
+            for inner, value in _computed(ref, views):
+                yield inner, _conditions(value), CELL
 
 
 def _computed(ref: Ref, views: Mapping[str, View]) -> Iterator[tuple[View, Value]]:
@@ -85,35 +140,56 @@ def _computed(ref: Ref, views: Mapping[str, View]) -> Iterator[tuple[View, Value
         yield from _computed(inner, views)
 
 
-def _conditions(value: Value) -> Iterator[Predicate]:
-    match value:
-        case PerUnit(function=function, argument=argument, condition=condition):
-            arguments: tuple[Term, ...] = () if argument is None else (argument,)
-        case UnitWindow(function=function, arguments=arguments, condition=condition):
-            pass
-        case _:
-            yield from _within(value)
-            return
-    if condition != ALL:
-        yield condition
+def _choosing(ref: Ref, views: Mapping[str, View]) -> Iterator[tuple[View, Term]]:
+    """Yield the orders and partitions by which rows are chosen within a unit."""
+    view = views.get(ref.table)
+    column = None if view is None else view.column(ref.column)
+    if view is None or column is None:
+        return
+    if isinstance(column.value, (PerUnit, UnitWindow)):
+        for term in _ordering(column.value):
+            yield view, term
+    for inner in refs_of_value(column.value):
+        yield from _choosing(inner, views)
+
+
+def _ordering(value: PerUnit | UnitWindow) -> tuple[Term, ...]:
+    partition = value.partition if isinstance(value, UnitWindow) else ()
+    return (*partition, *(item.term for item in value.orders))
+
+
+def _conditions(value: Value) -> Iterator[Condition]:
+    if not isinstance(value, (PerUnit, UnitWindow)):
+        yield from _within(value)
+        return
+    if value.condition != ALL:
+        yield value.condition
+    for term in terms_of_value(value):
+        yield from _within(term)
+    arguments = value.arguments if isinstance(value, UnitWindow) else (value.argument,)
     for item in arguments:
-        yield from _within(item)
-        if function in ("count", "count_distinct") and not isinstance(item, Literal):
+        counts = value.function in ("count", "count_distinct")
+        if counts and item is not None and not isinstance(item, Literal):
             yield Negate(Missing(item))
 
 
-def _within(node: Term | Predicate) -> Iterator[Predicate]:
+def _within(node: Term) -> Iterator[Condition]:
     """Yield the conditions that decide what a term is."""
-    if isinstance(node, Truth):
-        yield node.predicate
-        return
-    if isinstance(node, Choose):
-        yield from (condition for condition, _ in node.branches)
-    elif not isinstance(node, (Ref, Literal)) and parts_of(node) != ():
-        yield Negate(Missing(node))  # type: ignore[arg-type]  # a term: predicates end above
-    for part in parts_of(node):
-        if not isinstance(node, Choose) or part not in [c for c, _ in node.branches]:
-            yield from _within(part)
+    match node:
+        case Truth(predicate=predicate):
+            yield predicate
+        case Choose(branches=branches, otherwise=otherwise):
+            for condition, result in branches:
+                yield condition
+                yield from _within(result)
+            yield from _within(otherwise)
+        case Apply(arguments=arguments):
+            if arguments and kind_of(arguments[0]) is node.kind:
+                yield _Changed(node)
+            for item in arguments:
+                yield from _within(item)
+        case _:
+            return
 
 
 def _unit_refs(view: View, domain: str, policy: Policy) -> list[Ref]:
@@ -144,8 +220,14 @@ def _few(
     would tell of them.
     """
     conditions = list(watched)
-    weaker = [(i, w) for i, c in enumerate(conditions) for w in alternatives(c)]
-    shown = [f"({predicate_sql(c)}) IS TRUE" for c in conditions]
+    weaker = [
+        (i, w)
+        for i, c in enumerate(conditions)
+        if not isinstance(c, _Changed)
+        for w in alternatives(c)
+    ]
+    texts = [c.sql if isinstance(c, _Changed) else predicate_sql(c) for c in conditions]
+    shown = [f"({text}) IS TRUE" for text in texts]
     shown += [f"{shown[i]} AND ({predicate_sql(w)}) IS NOT TRUE" for i, w in weaker]
     flags = ", ".join(f"({text}) AS f{i}" for i, text in enumerate(shown))
     names = ", ".join(f"f{i}" for i in range(len(shown)))
@@ -170,7 +252,7 @@ def _few(
         + (f" GROUP BY {', '.join(keys)}" if keys else "")
     ).fetchall()
     found: dict[tuple[object, ...], set[int]] = {}
-    every = set().union(*watched.values())
+    every = {position for positions in watched.values() for position in positions}
     for row in rows:
         if row[-1] < min_units:
             found.setdefault(row[: len(keys)], set()).update(every)

@@ -26,7 +26,15 @@ from sandbox.plan.render import predicate_sql, term_sql
 from sandbox.plan.terms import Kind, Member, Predicate, Ref
 from sandbox.plan.view_columns import is_filtered_sensitively
 from sandbox.plan.view_sql import materialise, source_sql, without_partner_sql
-from sandbox.plan.views import ALL, PerUnit, UnitWindow, View, by_name, closure
+from sandbox.plan.views import (
+    ALL,
+    PerUnit,
+    UnitWindow,
+    View,
+    by_name,
+    closure,
+    predicates_of,
+)
 from sandbox.quoting import quoted
 from sandbox.stages.contrasts import alternatives
 from sandbox.stages.stage_one import base_sql, from_sql
@@ -141,17 +149,26 @@ class _LeftOut:
         for view in self._read:
             pairs = source_sql(view, self._policy, inner_only=True)
             for join in view.joins:
-                if join.way != "inner" and join.condition != ALL:
-                    units = self._unit_refs(view, domain)
+                if join.way == "inner":
+                    continue
+                units = self._unit_refs(view, domain)
+                if join.condition != ALL:
                     yield _units_where(units, pairs, predicate_sql(join.condition))
+                elif self._is_filtered((join.table,)) or (
+                    join.way in ("right", "full") and self._is_filtered(view.tables)
+                ):
+                    # `LEFT JOIN (SELECT ... WHERE ...)` is the same condition.
+                    yield _units_where(units, pairs, "TRUE")
         for member in self._members:
             view = self._views[member.view]
-            filtered = any(v.where != ALL for v in closure([view.name], self._views))
-            if filtered and (domain, member.column) in view.units:
+            if self._is_filtered((view.name,)) and (domain, member.column) in view.units:
                 yield (
                     f"SELECT {quoted(member.column)} FROM {quoted(view.name)} "
                     f"WHERE {quoted(member.column)} IS NOT NULL"
                 )
+
+    def _is_filtered(self, names: Sequence[str]) -> bool:
+        return any(predicates_of(view) for view in closure(names, self._views))
 
     def _marks(self, domain: str) -> Iterator[str]:
         for view in self._read:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import re
 import subprocess
 import sys
@@ -10,11 +11,15 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 from bonded.cli import build_parser
 from django.core.management import get_commands, load_command_class
 
 from exchange.agreements.states import LegalBasis
+from exchange.demo.machining import machining_csv
+from exchange.demo.policies import MACHINING
 from ledger.checkpoint import sign_checkpoint
 from ledger.note import SigningKey
 from ledger.receipt import Receipt, dump_receipt
@@ -122,6 +127,19 @@ def test_query_of_the_page_gets_the_verdict_it_states(
     assert answer["verdict"] == verdict
     codes = {reason["code"] for reason in answer["reasons"]}
     assert {code} <= codes if code else verdict != "refuse"
+
+
+def test_tour_asks_what_the_demo_answers(tmp_path: Path) -> None:
+    page = (ROOT / "README.md").read_text("utf-8")
+    (text,) = re.findall(r"^   ```sql\n(.*?)^   ```", page, re.M | re.S)
+    path = tmp_path / "machining.parquet"
+    pq.write_table(pyarrow.csv.read_csv(io.BytesIO(machining_csv())), path)
+    simulator, session = Simulator(load_policy(MACHINING), {"machining": path}), Session()
+
+    asked = [sql for sql in text.split(";") if sql.strip()]
+    answers = [simulator.answer(sql, None, session) for sql in asked]
+
+    assert [answer["verdict"] for answer in answers] == ["allow"] * 3 + ["suppress"]
 
 
 def test_policy_reference_has_every_key_and_word_of_version_1() -> None:
