@@ -104,7 +104,9 @@ def derived_sql(
     if select != plain or not isinstance(select.source, syntax.TableName):
         raise _invalid(item.name)
     known = {name.lower(): (name, kind) for name, kind in columns}
-    return f"TRY({_Writer(item.name, known).number(select.outputs[0].expression)})"
+    text = _Writer(item.name, known).number(select.outputs[0].expression)
+    # NaN and infinity would pass comparisons, and count as values.
+    return f"TRY(CASE WHEN isfinite({text}) THEN {text} END)"
 
 
 def _invalid(name: str) -> QueryRejected:

@@ -170,8 +170,10 @@ def predicate_sql(predicate: Predicate) -> str:  # noqa: C901 - one branch for e
             return " OR ".join(f"({predicate_sql(item)})" for item in items)
         case Negate(item=item):
             return f"NOT ({predicate_sql(item)})"
-        case CompareResult(term=term) | WithinResult(term=term):
-            # Shown to reviewers before it is run; a block is filled in before that.
-            return f"{term_sql(term)} = (an earlier result)"
+        # Shown to reviewers before it is run; a block is filled in before that.
+        case CompareResult(operator=operator, term=term):
+            return f"{term_sql(term)} {operator} (an earlier result)"
+        case WithinResult(term=term):
+            return f"{term_sql(term)} IN (an earlier result)"
         case Always(value=value):
             return {True: "TRUE", False: "FALSE", None: "NULL::BOOLEAN"}[value]

@@ -25,8 +25,9 @@ from sandbox.plan.plan import Plan
 from sandbox.plan.results import Cells, Selected
 from sandbox.plan.terms import Bin, DatePart, DateText, Ref, Trunc, refs_of
 from sandbox.plan.view_columns import extended
-from sandbox.plan.view_sql import materialise
+from sandbox.plan.view_sql import materialise, view_sql
 from sandbox.protocol import Limits, Scalar
+from sandbox.quoting import quoted
 from sandbox.stages.apart import Apart, counted_apart
 from sandbox.stages.cell_reading import read_cells
 from sandbox.stages.contrasts import is_dimension, tracks_outside
@@ -135,7 +136,15 @@ def plan_sql(plan: Plan | None, policy: Policy) -> str:
     """Return the first pass of each block as text, for reviewers and the log."""
     if plan is None:
         return ""
-    return ";\n".join(stage_one_sql(block, policy) for block in plan.blocks)
+    return ";\n".join(
+        _shown(block, extended(policy, block.views), None) for block in plan.blocks
+    )
+
+
+def _shown(block: Block, policy: Policy, sql: str | None) -> str:
+    """Return a block's statements: what is computed for each unit, then stage 1."""
+    views = [f"{quoted(view.name)} AS ({view_sql(view, policy)})" for view in block.views]
+    return ";\n".join([*views, stage_one_sql(block, policy) if sql is None else sql])
 
 
 def _run_order(plan: Plan) -> list[int]:
@@ -213,7 +222,7 @@ def control(
         leaves_out=apart.leaves_out,
         report=report,
         history=(entry(block, released_sets), *told),
-        sql=sql,
+        sql=_shown(block, policy, sql),
         units_covered=max((cell.units for cell in cells if cell.is_safe), default=0),
     )
 

@@ -218,8 +218,11 @@ def pair_sql(node: CellExpression) -> Pair:
             return _window(node)
         case ScalarOf(relation=relation):
             inner = relation_sql(relation)
-            value = f"(SELECT c0 FROM ({inner}) LIMIT 1)"
-            return value, f"coalesce((SELECT w0 FROM ({inner}) LIMIT 1), {FALSE})"
+            # More than one row is an error of the engine: none is chosen among them.
+            return (
+                f"(SELECT c0 FROM ({inner}))",
+                f"coalesce((SELECT w0 FROM ({inner})), {FALSE})",
+            )
         case AmongRows(item=item, relation=relation):
             value, flag = pair_sql(item)
             inner = f"SELECT c0 FROM ({relation_sql(relation)}) WHERE NOT w0"

@@ -111,7 +111,13 @@ class StageTwo:
             types = tuple(str(item[1]) for item in cursor.description[::2])
             found = cursor.fetchmany(MAX_RESULT_ROWS + 1)
         except duckdb.Error as error:
-            # The engine's own text may quote values.
+            # The engine's own text may quote values: it is looked at, and goes no further.
+            if "More than one row" in str(error):
+                raise QueryRejected(
+                    "a subquery that stands for one value gives several rows",
+                    hint="Aggregate it to one row, or add LIMIT 1 after ORDER BY.",
+                    code="reentry_not_scalar",
+                ) from error
             raise QueryRejected(
                 "an expression over the results does not fit the types of its values",
                 hint="Check casts and functions in the outer part of the query.",

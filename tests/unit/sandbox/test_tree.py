@@ -39,7 +39,7 @@ def without_places(node: object) -> object:
     )
 
 
-EXPRESSIONS = {
+EXPRESSIONS: dict[str, s.Expression] = {
     "(SELECT 1)": s.Subquery("scalar", select(ONE)),
     "EXISTS (SELECT 1)": s.Subquery("exists", select(ONE)),
     "NOT EXISTS (SELECT 1)": s.Not(s.Subquery("exists", select(ONE))),
@@ -116,7 +116,9 @@ def test_parse_expression_gives_nodes(
 
 
 def join(kind: str, condition: s.Expression | None = None, **more: bool) -> s.Select:
-    return s.Select((STAR,), s.Join(T, U, condition, (), kind=kind, **more))
+    asof, natural = more.get("asof", False), more.get("natural", False)
+    found = s.Join(T, U, condition, (), kind=kind, asof=asof, natural=natural)
+    return s.Select((STAR,), found)
 
 
 COLUMNS = (s.Output(ONE, ""), s.Output(TWO, ""))
