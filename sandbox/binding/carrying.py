@@ -17,10 +17,10 @@ from sandbox.binding.constants import constant_of
 from sandbox.binding.facts import place_of
 from sandbox.binding.functions import is_aggregate
 from sandbox.binding.items import Bound
-from sandbox.binding.outputs import has_aggregate, has_window
 from sandbox.binding.row_views import chained, check_no_result
 from sandbox.binding.scope import Scope
 from sandbox.binding.units import Equalities
+from sandbox.binding.walks import has_aggregate, has_window
 from sandbox.plan.block import Unit
 from sandbox.plan.canonical import canonical, key_of
 from sandbox.plan.terms import All, Literal, Missing, Negate, Predicate, Ref, Term

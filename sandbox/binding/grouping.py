@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from sandbox.binding.cells import CellBinder
 from sandbox.binding.facts import Facts
 from sandbox.binding.items import ResultItem
-from sandbox.binding.outputs import has_aggregate, output_name
+from sandbox.binding.outputs import output_name
+from sandbox.binding.walks import has_aggregate
 from sandbox.plan.result_walks import moved, simplified, width_of
 from sandbox.plan.results import (
     CellExpression,

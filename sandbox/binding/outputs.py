@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sandbox.binding.facts import Facts
-from sandbox.binding.functions import is_aggregate
+from sandbox.binding.walks import has_aggregate
 from sandbox.sql import syntax
 
 StarOf = Callable[[str], list[tuple[str, syntax.Column]] | None]
@@ -19,48 +19,6 @@ def is_grouped(select: syntax.Select) -> bool:
     parts += [part for part in (select.having, select.qualify) if part is not None]
     parts += [order.expression for order in select.orders]
     return any(has_aggregate(part) for part in parts)
-
-
-def has_aggregate(expression: object) -> bool:
-    """Whether an aggregate stands in an expression; one over a window is none."""
-    match expression:
-        case syntax.Window(call=call, partitions=partitions, orders=orders):
-            inside = (*call.arguments, call.condition, *partitions, *orders)
-            return any(has_aggregate(item) for item in inside)
-        case syntax.Select() | syntax.SetOperation():
-            return False
-        case syntax.Call(name=name) if is_aggregate(name) or name.startswith("grouping"):
-            return True
-        case tuple():
-            return any(has_aggregate(item) for item in expression)
-    names = getattr(expression, "__dataclass_fields__", {})
-    return any(
-        has_aggregate(getattr(expression, name)) for name in names if name != "place"
-    )
-
-
-def has_window(expression: object) -> bool:
-    """Whether a window function stands in an expression."""
-    match expression:
-        case syntax.Window():
-            return True
-        case syntax.Select() | syntax.SetOperation():
-            return False
-        case tuple():
-            return any(has_window(item) for item in expression)
-    names = getattr(expression, "__dataclass_fields__", {})
-    return any(has_window(getattr(expression, name)) for name in names if name != "place")
-
-
-def holds_query(expression: object) -> bool:
-    """Whether a window or a subquery stands in an expression, which no group key has."""
-    match expression:
-        case syntax.Window() | syntax.Subquery():
-            return True
-        case tuple():
-            return any(holds_query(item) for item in expression)
-    names = getattr(expression, "__dataclass_fields__", {})
-    return any(holds_query(getattr(expression, name)) for name in names if name != "place")
 
 
 def written_out(

@@ -12,8 +12,8 @@ from sandbox.binding.facts import place_of
 from sandbox.binding.functions import is_aggregate
 from sandbox.binding.grouping import GroupingSets, group_expressions, select_over
 from sandbox.binding.items import ResultItem
-from sandbox.binding.outputs import holds_query
 from sandbox.binding.subqueries import scalar_cell
+from sandbox.binding.walks import holds_query
 from sandbox.plan.block import Block, Unit, canonical_block
 from sandbox.plan.canonical import key_of
 from sandbox.plan.result_walks import stack_of

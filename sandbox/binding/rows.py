@@ -9,8 +9,9 @@ from sandbox.binding.outputs import output_name, written_out
 from sandbox.binding.predicates import PredicateBinder
 from sandbox.binding.scope import Scope, as_ref
 from sandbox.binding.subqueries import ResultsBeside, UnitQueries
-from sandbox.binding.terms import TermBinder, columns_in
+from sandbox.binding.terms import TermBinder
 from sandbox.binding.units import units_of
+from sandbox.binding.walks import columns_in
 from sandbox.plan.block import Unit
 from sandbox.plan.canonical import canonical
 from sandbox.plan.terms import All, Always, Predicate

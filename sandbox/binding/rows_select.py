@@ -5,10 +5,11 @@ from __future__ import annotations
 from sandbox.binding import stage_zero
 from sandbox.binding.context import Context, Environment, Queries
 from sandbox.binding.items import Item
-from sandbox.binding.outputs import has_window, is_grouped
+from sandbox.binding.outputs import is_grouped
 from sandbox.binding.protecting import Protecting
 from sandbox.binding.rows import Rows
 from sandbox.binding.scope import Scope
+from sandbox.binding.walks import has_window
 from sandbox.plan.block import Unit
 from sandbox.plan.terms import Predicate
 from sandbox.sql import syntax

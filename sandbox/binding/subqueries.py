@@ -10,7 +10,8 @@ from sandbox.binding.cells import CellBinder
 from sandbox.binding.context import Context, Environment, Queries
 from sandbox.binding.facts import Facts, place_of
 from sandbox.binding.items import Item, Reentered, ResultItem, RowsItem
-from sandbox.binding.terms import TermBinder, columns_in
+from sandbox.binding.terms import TermBinder
+from sandbox.binding.walks import columns_in
 from sandbox.plan.result_walks import blocks_in, width_of
 from sandbox.plan.results import (
     CellExpression,

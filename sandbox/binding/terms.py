@@ -29,6 +29,7 @@ from sandbox.binding.scalar_calls import (
     arithmetic,
 )
 from sandbox.binding.scope import Scope
+from sandbox.binding.walks import columns_in
 from sandbox.plan.canonical import canonical
 from sandbox.plan.terms import (
     NUMBERS,
@@ -430,23 +431,6 @@ class TermBinder:
                 found.terms.blame(found.expression)
             elif isinstance(found, Ref):
                 self.facts.use(found, Usage.OTHER, column.place)
-
-
-def columns_in(expression: object) -> list[syntax.Column]:
-    """Return every column name in an expression, in order."""
-    if isinstance(expression, syntax.Column):
-        return [expression]
-    if isinstance(expression, (syntax.Select, syntax.SetOperation)):
-        return []  # names there mean something else
-    if isinstance(expression, tuple):
-        return [found for item in expression for found in columns_in(item)]
-    if hasattr(expression, "__dataclass_fields__") and not isinstance(expression, Place):
-        return [
-            found
-            for name in expression.__dataclass_fields__
-            for found in columns_in(getattr(expression, name))
-        ]
-    return []
 
 
 def _is_null(term: Term) -> bool:
