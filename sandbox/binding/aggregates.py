@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Iterator
 from decimal import Decimal
 
+from policies.document import Role
 from policies.shape import Usage
 from sandbox.binding.combinations import read_combination
 from sandbox.binding.constants import constant_of
@@ -30,7 +31,7 @@ from sandbox.binding.terms import TermBinder
 from sandbox.plan.atoms import Combination, Pair, Piece, Weighted
 from sandbox.plan.block import Aggregate
 from sandbox.plan.canonical import canonical
-from sandbox.plan.terms import NUMBERS, Kind, Literal, Predicate, Ref, Term
+from sandbox.plan.terms import NUMBERS, Kind, Literal, Missing, Negate, Predicate, Ref, Term
 from sandbox.sql import syntax
 
 ONE = Literal(Decimal(1), Kind.INTEGER)
@@ -238,6 +239,10 @@ class AggregateBinder:
         if ref is not None and not (function == "sum" and ref.kind is Kind.BOOLEAN):
             if not self._check_measure(call, family, ref):
                 return None
+            if function == "count" and self._is_plain_dimension(ref):
+                # A condition, so that history knows which rows were counted.
+                known = canonical(Negate(Missing(ref)))
+                return self._pieces.aggregate(call, function, ((known,), (ONE,)), None)
             return self._pieces.aggregate(call, function, None, ref)
         case = self._case_in(call, function, argument)
         if case is not None:
@@ -255,6 +260,12 @@ class AggregateBinder:
             _argument_hint(argument),
         )
         return None
+
+    def _is_plain_dimension(self, ref: Ref) -> bool:
+        column = self._facts.column(ref)
+        if column is None or column.has(Role.MEASURE) or ref.kind in NUMBERS:
+            return False
+        return column.has(Role.DIMENSION) or column.has(Role.LABEL)
 
     @contextlib.contextmanager
     def _inside(self, terms: RowTerms) -> Iterator[None]:

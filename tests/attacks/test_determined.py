@@ -270,3 +270,12 @@ def test_weights_by_joins_do_not_solve_for_one_income(
             "WHERE patient_id = p.id) = 6"
         ).fetchall()
         assert income != truth[0]
+
+
+def test_count_of_a_dimension_is_compared_with_history(clinic: Stand) -> None:
+    session = Session()
+    known = _ask(clinic.simulator, "SELECT count(diagnosis) FROM patients", session)
+    less = "SELECT count(*) FROM patients WHERE diagnosis <> 'HIV'"
+
+    assert known["verdict"] == "allow"
+    assert _ask(clinic.simulator, less, session)["rows"] == [[None]]
