@@ -42,6 +42,7 @@ from sandbox.stages.stage_one import (
     top_needed,
 )
 from sandbox.stages.stage_two import Row, StageTwo
+from sandbox.stages.weights import judge_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +194,7 @@ def control(
     )
     judge_left_out(block, policy, rule.min_units, cells, connection)
     judge_counted_within(block, policy, rule.min_units, cells, connection)
+    judge_weights(block, policy, rule.min_units, cells, connection)
     past.compare(block, policy, rule, cells, history, connection)
     shown, held_back = _split(_visible_groups(block, cells))
     apart = counted_apart(block, policy, rule, cells, connection)

@@ -242,12 +242,6 @@ def test_self_joins_are_compared_with_history(clinic: Stand, asked: str) -> None
     assert _ask(clinic.simulator, less, session)["rows"] == [[None]]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="each table that is joined once more weighs a patient's income by her number of "
-    "visits: as many sums as there are such numbers solve for the income of the one who "
-    "came most often. A cell whose weights take few values must be withheld",
-)
 def test_weights_by_joins_do_not_solve_for_one_income(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

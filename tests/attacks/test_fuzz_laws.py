@@ -105,7 +105,9 @@ def check_reasons(reasons: Sequence[Reason], sql: str) -> None:
         assert _CODE.fullmatch(reason.code)
         assert reason.message
         said = f"{reason.message} {reason.hint}"
-        assert not _ENGINE_WORDS.search(said), said
+        # A name that the query wrote is said back: `duckdb_tables` is no table.
+        own = re.sub(r"`[^`]*`", "", said)
+        assert not _ENGINE_WORDS.search(own), said
         assert all(secret not in said or secret in sql for secret in _SECRETS), said
 
 

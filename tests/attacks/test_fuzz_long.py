@@ -27,7 +27,8 @@ Schemas = dict[str, list[tuple[str, str]]]
 # What only running can tell: the plan was allowed, then the data or the past refused it.
 AT_RUN_TIME = {
     "engine_failed", "query_cap_reached", "history_not_held", "result_types",
-    "result_too_large",
+    "result_too_large", "reentry_not_scalar", "reentry_withheld", "reentry_too_large",
+    "reentry_type", "measure_out_of_range",
 }  # fmt: skip
 STATEMENTS = {
     world: sorted(
