@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from policies.document import Policy
 from policies.shape import QueryShape, Usage
 from sandbox.binding.context import Context, Environment
-from sandbox.binding.facts import Facts, TooManySteps
+from sandbox.binding.facts import Facts, TooManySteps, place_of
 from sandbox.binding.items import ResultItem, RowsItem
 from sandbox.binding.outputs import output_names
 from sandbox.binding.query import QueryBinder
@@ -48,7 +48,7 @@ def bind(
             )
         else:
             item = QueryBinder(context).query(query, Environment())
-            plan = _plan(context, item)
+            plan = _plan(context, item, query)
             names = item.names if isinstance(item, ResultItem) else names
     except TooManySteps:
         facts.refuse(
@@ -81,10 +81,12 @@ def bind(
     return Analysis(shape, plan)
 
 
-def _plan(context: Context, item: RowsItem | ResultItem | None) -> Plan | None:
+def _plan(
+    context: Context, item: RowsItem | ResultItem | None, query: syntax.Query
+) -> Plan | None:
     facts = context.facts
     if isinstance(item, RowsItem):
-        _refuse_rows(context, item)
+        _refuse_rows(context, item, query)
         return None
     if item is None:
         return None
@@ -103,7 +105,7 @@ def _plan(context: Context, item: RowsItem | ResultItem | None) -> Plan | None:
     return plan
 
 
-def _refuse_rows(context: Context, item: RowsItem) -> None:
+def _refuse_rows(context: Context, item: RowsItem, query: syntax.Query) -> None:
     facts = context.facts
     protected = [
         table
@@ -114,6 +116,18 @@ def _refuse_rows(context: Context, item: RowsItem) -> None:
         if not facts.findings:
             refuse_no_protected_table(facts, reads_tables=bool(item.tables))
         return
+    outputs = query.outputs if isinstance(query, syntax.Select) else ()
+    stars = [o.expression for o in outputs if isinstance(o.expression, syntax.Star)]
+    if stars:
+        facts.refuse(
+            "row_level_output",
+            "`*` would let rows leave as they are",
+            "Name dimensions and aggregates: SELECT d, count(*) FROM ... GROUP BY d; "
+            "labelled rows leave only as a licensed subset.",
+            stars[0].place,
+        )
+        return
+    place = place_of(outputs[0].expression) if outputs else None
     noted = False
     for name in item.tables:
         view = facts.views.get(name)
@@ -126,7 +140,7 @@ def _refuse_rows(context: Context, item: RowsItem) -> None:
     for meaning in item.columns.values():
         ref = as_ref(meaning)
         if ref is not None and not facts.is_public(ref) and facts.may_name(ref):
-            facts.use(ref, Usage.ROW_OUTPUT, None)
+            facts.use(ref, Usage.ROW_OUTPUT, place)
             noted = True
     if not noted:
         facts.refuse(

@@ -20,9 +20,9 @@ from sandbox.disclosure.cell import Cell
 from sandbox.disclosure.suppression import is_dominated
 from sandbox.errors import ResourceExceeded
 from sandbox.plan.block import Block, Unit
+from sandbox.plan.exact import exact_sql
 from sandbox.plan.render import term_sql
 from sandbox.plan.terms import Always, Bin, Ref
-from sandbox.stages.atom_columns import exact_sql
 from sandbox.stages.stage_one import base_sql, distinct_sql, names_unit, taken_sql
 
 MAX_BINS = 200_000

@@ -10,17 +10,14 @@ engine raises and nothing leaves (`measure_out_of_range`). What only judges a hi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 
 from policies.document import Policy
 from sandbox.plan.atoms import Product
 from sandbox.plan.block import Block
+from sandbox.plan.exact import exact_sql, scale_of
 from sandbox.plan.render import term_sql
 from sandbox.plan.terms import Kind, Ref
 
-DEFAULT_SCALE = 6  # decimals kept of a DOUBLE whose policy names none
-# Doubles from here on would overflow exact sums; they count as missing.
-DOUBLE_LIMIT = Decimal(10) ** 18
 LIMB = 40
 _MASK = f"{2**LIMB - 1}::HUGEINT"
 
@@ -193,29 +190,8 @@ def scales_of(block: Block, policy: Policy) -> tuple[int, ...]:
     )
 
 
-def exact_sql(ref: Ref, policy: Policy) -> str:
-    """Return a measure in a type whose sums are exact and cannot overflow on real data."""
-    text = term_sql(ref)
-    if ref.kind is Kind.INTEGER:
-        return f"CAST({text} AS HUGEINT)"
-    if ref.kind is Kind.DECIMAL:
-        return f"CAST({text} AS DECIMAL(38,{ref.scale or 0}))"
-    return (
-        f"CASE WHEN isfinite({text}) AND abs({text}) < {DOUBLE_LIMIT} "
-        f"THEN CAST({text} AS DECIMAL(38,{scale_of(ref, policy)})) END"
-    )
-
-
 def decimals_of(ref: Ref, policy: Policy) -> int:
     """Return how many decimals the exact form of a measure has."""
     if ref.kind is Kind.INTEGER:
         return 0
     return (ref.scale or 0) if ref.kind is Kind.DECIMAL else scale_of(ref, policy)
-
-
-def scale_of(ref: Ref, policy: Policy) -> int:
-    """Return how many decimals of a DOUBLE measure its sums keep."""
-    table = policy.table(ref.table)
-    column = None if table is None else table.column(ref.column)
-    scale = None if column is None else column.scale
-    return DEFAULT_SCALE if scale is None else scale
