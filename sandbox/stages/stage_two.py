@@ -17,12 +17,11 @@ import pyarrow as pa
 
 from sandbox.engine import open_engine
 from sandbox.errors import QueryRejected
-from sandbox.plan.result_walks import width_of
-from sandbox.plan.results import Cells, Relation, Selected
+from sandbox.plan.results import Relation
 from sandbox.plan.scalars import scalar
 from sandbox.protocol import Limits, Scalar
 from sandbox.quoting import quoted
-from sandbox.stages.result_sql import relation_sql, selected_sql
+from sandbox.stages.result_sql import ordered_sql
 
 MAX_RESULT_ROWS = 200_000
 
@@ -107,7 +106,7 @@ class StageTwo:
         relation has more rows than leave at once.
         """
         try:
-            cursor = self._connection.execute(_ordered(relation))
+            cursor = self._connection.execute(ordered_sql(relation))
             types = tuple(str(item[1]) for item in cursor.description[::2])
             found = cursor.fetchmany(MAX_RESULT_ROWS + 1)
         except duckdb.Error as error:
@@ -138,14 +137,3 @@ class StageTwo:
             )
             masks.append(flags)
         return Table(types, tuple(out), tuple(masks))
-
-
-def _ordered(relation: Relation) -> str:
-    if isinstance(relation, Selected):
-        # Ties are decided by keys, or by all there is: the digest of one answer is one.
-        source = relation.source
-        width = source.keys if isinstance(source, Cells) else width_of(source)
-        keys = [f"c{i}" for i in range(width)]
-        return selected_sql(relation, ties=keys)
-    names = ", ".join(f"c{i} NULLS LAST" for i in range(width_of(relation)))
-    return f"SELECT * FROM ({relation_sql(relation)}) ORDER BY {names}"

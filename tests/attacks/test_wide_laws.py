@@ -62,7 +62,6 @@ def _counts(query: Wide, rows: list[list[object]]) -> Iterator[int]:
             yield value
 
 
-@pytest.mark.xfail(strict=False, reason="see test_found: the order of rows is not fixed")
 @given(query=wide())
 def test_wide_asked_twice_gives_the_same(planted: Stand, query: Wide) -> None:
     first, again = (planted.simulator.answer(query.sql, None, Session()) for _ in range(2))
