@@ -41,8 +41,6 @@ def _case(case: dict[str, Any]) -> Iterator[str]:
         yield f"- rule: {_words(case['rule'])}"
     if "session" in case:
         yield "- asked one after the other by one consumer"
-    if "awaited" in case:
-        yield f"- not answered yet: {case['awaited']}"
     yield "\n| query | released |\n|---|---|"
     for ask in case["asks"]:
         sql = ask["sql"].replace("|", "\\|")

@@ -27,13 +27,7 @@ LIMITS = Limits(memory_bytes=1024**3)
 
 def _cases() -> list[Any]:
     return [
-        pytest.param(
-            case,
-            id=case["title"].replace(" ", "_"),
-            marks=[pytest.mark.xfail(strict=False, reason=f"awaited: {case['awaited']}")]
-            if "awaited" in case
-            else [],
-        )
+        pytest.param(case, id=case["title"].replace(" ", "_"))
         for name in FILES
         for case in cases(name)
     ]
