@@ -54,16 +54,32 @@ class SealedSource:
 
 
 @dataclass(frozen=True, slots=True)
+class ColumnGroup:
+    """Columns that lie in files of their own, under a data key of their own.
+
+    File i holds the same rows as shard i of its table, in the same row groups. The AAD
+    prefix of file i is `version_id + "/" + name + "/" + str(i)` in UTF-8.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    files: tuple[StoredFile, ...]
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class EncryptedTable:
     """One table of one dataset version: encrypted Parquet shards under one data key.
 
-    The AAD prefix of shard i is `version_id + "/" + str(i)` in UTF-8.
+    The AAD prefix of shard i is `version_id + "/" + str(i)` in UTF-8. `groups` are columns
+    that a policy cuts off: a job that needs none of them comes without their files and key.
     """
 
     table: str  # the name it has in SQL and in the policy
     version_id: str
     files: tuple[StoredFile, ...]
     key: bytes = field(repr=False)
+    groups: tuple[ColumnGroup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,8 @@ def without_source_keys(job: protocol.Job) -> protocol.Job:
 
 
 def _without_key(table: protocol.EncryptedTable) -> protocol.EncryptedTable:
-    return dataclasses.replace(table, key=b"")
+    groups = tuple(dataclasses.replace(group, key=b"") for group in table.groups)
+    return dataclasses.replace(table, key=b"", groups=groups)
 
 
 def _write(reply: int, message: codec.Message) -> None:
