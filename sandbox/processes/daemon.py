@@ -94,7 +94,7 @@ class Daemon:
         descriptors = [end.fileno() for end in ends]
         numbers = [str(descriptor) for descriptor in descriptors]
         options = [str(self._configuration.cache_bytes)] if role == "unsealer" else []
-        root = str(Path(__file__).resolve().parent.parent)
+        root = str(Path(__file__).resolve().parents[2])  # what holds the package `sandbox`
         child = subprocess.Popen(
             [sys.executable, "-m", "sandbox", "--role", role, *numbers, *more, *options],
             pass_fds=descriptors,
