@@ -65,6 +65,24 @@ def unseal_image(
     return descriptor
 
 
+def image_bytes(
+    source: memoryview, *, key: bytes, aad_prefix: bytes, columns: frozenset[str] | None
+) -> int:
+    """Return about how many bytes `unseal_image` would make; only the footer is read.
+
+    It is never too few but for the footer itself. Raises as `unseal_image` does.
+    """
+    if len(key) != 32:
+        raise KeyUnusable(f"a data key has 32 bytes, {len(key)} came")
+    try:
+        with memoryview(b"") as nothing:
+            return _Transcoder(source, nothing, key, aad_prefix).estimate(columns)
+    except (*_MALFORMED, InvalidTag) as error:
+        raise DistributionCorrupt(
+            "an encrypted file does not decrypt to Parquet: it was altered"
+        ) from error
+
+
 def seal(descriptor: int) -> None:
     """Make a memfd immutable, also for those who get a descriptor of it."""
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
@@ -101,6 +119,16 @@ class _Transcoder:
         write_struct(plain, footer)
         self._append(plain + struct.pack("<I", len(plain)) + _PLAIN_MAGIC)
         return self._end
+
+    def estimate(self, columns: frozenset[str] | None) -> int:
+        """Return how long the kept column chunks are in the source."""
+        footer = self._footer()
+        kept = _select_columns(footer, columns)
+        return sum(
+            chunks[column].get(3).integer(7)
+            for chunks in (group.structs(1) for group in footer.structs(4))
+            for column in kept
+        )
 
     def _footer(self) -> Struct:
         source = self._source
