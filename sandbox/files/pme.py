@@ -77,7 +77,7 @@ def image_bytes(
     try:
         with memoryview(b"") as nothing:
             return _Transcoder(source, nothing, key, aad_prefix).estimate(columns)
-    except (*_MALFORMED, InvalidTag) as error:
+    except (*MALFORMED, InvalidTag) as error:
         raise DistributionCorrupt(
             "an encrypted file does not decrypt to Parquet: it was altered"
         ) from error
@@ -123,7 +123,7 @@ class _Transcoder:
     def estimate(self, columns: frozenset[str] | None) -> int:
         """Return how long the kept column chunks are in the source."""
         footer = self._footer()
-        kept = _select_columns(footer, columns)
+        kept = select_columns(footer, columns)
         return sum(
             chunks[column].get(3).integer(7)
             for chunks in (group.structs(1) for group in footer.structs(4))
