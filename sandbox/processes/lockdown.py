@@ -38,11 +38,19 @@ def confine_worker(limits: Limits, *, parent: int, keep: Sequence[int]) -> None:
     environment; and dies with its parent, at its limits, or by its parent's kill.
     Raises SandboxUnavailable if a required layer cannot be put on.
     """
+    confine_run(limits, confine_waiting(parent=parent, keep=keep))
+
+
+def confine_waiting(*, parent: int, keep: Sequence[int]) -> int:
+    """Put on all that is the same for every job; returns what is mapped, in bytes.
+
+    As `confine_worker`, but that the limits of a job are still to come, by `confine_run`.
+    """
     if len(list(Path("/proc/self/task").iterdir())) != 1:
         raise SandboxUnavailable("a worker must have one thread when it locks itself down")
+    mapped = _mapped_bytes()
     _close_all_but(keep)
     _reset_signals()
-    set_limits(limits, files=_MOST_FILES)
     become_nobody()
     leave_namespaces()
     die_with_parent(parent)
@@ -51,8 +59,18 @@ def confine_worker(limits: Limits, *, parent: int, keep: Sequence[int]) -> None:
     os.chdir("/")
     confine_files()
     syscalls.drop_capabilities()
-    confine_calls()
+    confine_calls(is_waiting=True)
     forget_module_paths()
+    return mapped
+
+
+def confine_run(limits: Limits, mapped_bytes: int) -> None:
+    """Take on a job's limits, and the filter that lets nobody change them; for ever.
+
+    `mapped_bytes` is what the process had mapped before any job.
+    """
+    set_limits(limits, files=_MOST_FILES, mapped_bytes=mapped_bytes)
+    confine_calls()
 
 
 def forget_module_paths() -> None:
@@ -73,10 +91,10 @@ def confine_files() -> None:
     syscalls.landlock_restrict(tuple(path for path in _READABLE if Path(path).exists()))
 
 
-def confine_calls() -> None:
+def confine_calls(*, is_waiting: bool = False) -> None:
     """Make no system call any more but those of the allow-list (seccomp)."""
     try:
-        syscalls.install_filter(worker_filter(os.getpid()))
+        syscalls.install_filter(worker_filter(os.getpid(), is_waiting=is_waiting))
     except OSError as error:
         raise SandboxUnavailable(
             f"the kernel takes no system call filter, a required layer ({error.strerror})",
@@ -93,9 +111,10 @@ def confine_unsealer(vault: Path) -> None:
     syscalls.landlock_restrict((str(vault),))
 
 
-def set_limits(limits: Limits, *, files: int) -> None:
+def set_limits(limits: Limits, *, files: int, mapped_bytes: int | None = None) -> None:
     """Set the process's limits; hard, so that they cannot be raised again."""
-    address_space = _mapped_bytes() + limits.memory_bytes + _ADDRESS_SLACK_BYTES
+    mapped = _mapped_bytes() if mapped_bytes is None else mapped_bytes
+    address_space = mapped + limits.memory_bytes + _ADDRESS_SLACK_BYTES
     cpu = int(limits.deadline_seconds * max(1, limits.threads)) + 5
     for kind, value in (
         (resource.RLIMIT_AS, address_space),

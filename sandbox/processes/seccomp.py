@@ -106,6 +106,7 @@ _CONDITIONAL: dict[str, tuple[int | None, int | None]] = {
     "prctl": (157, 167),
     "prlimit64": (302, 261),
     "tgkill": (234, 131),
+    "seccomp": (317, 277),
 }
 
 _CLONE3 = 435  # on both
@@ -115,34 +116,47 @@ _O_WRITING = (
 _PROT_EXEC = 4
 _THREAD_FLAGS = 0x00010000 | 0x00000800 | 0x00000100  # THREAD, SIGHAND, VM
 _NAMESPACE_FLAGS = 0x7E020080  # every CLONE_NEW*
-_PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA = 15, 16, 0x53564D41
+_SET_MODE_FILTER = 1
+_PRCTLS = (15, 16, 0x53564D41)  # SET_NAME, GET_NAME, SET_VMA
+_PR_SET_NO_NEW_PRIVS = 38
 
 
 @dataclass(frozen=True, slots=True)
 class _Condition:
-    """Allow the call if an argument's low half, under `mask`, is one of `values`."""
+    """An argument's half, under `mask`, is one of `values`."""
 
     argument: int
     mask: int
     values: tuple[int, ...]
+    half: int = 0  # 0: low, 1: high
 
 
-def _conditions(own_pid: int) -> dict[str, _Condition]:
+def _conditions(own_pid: int, *, is_waiting: bool) -> dict[str, tuple[_Condition, ...]]:
+    """Call -> what must hold of its arguments, all of it."""
+    everywhere = 0xFFFFFFFF
+    waiting = (_PR_SET_NO_NEW_PRIVS,) if is_waiting else ()
+    own = _Condition(0, everywhere, (0, own_pid))
+    no_new_limit = tuple(_Condition(2, everywhere, (0,), half) for half in (0, 1))
     return {
         # Opening is refused by Landlock too; this stands if it has a hole, and for writing.
-        "openat": _Condition(2, _O_WRITING, (0,)),
-        "open": _Condition(1, _O_WRITING, (0,)),
-        "mmap": _Condition(2, _PROT_EXEC, (0,)),
-        "mprotect": _Condition(2, _PROT_EXEC, (0,)),
-        "clone": _Condition(0, _THREAD_FLAGS | _NAMESPACE_FLAGS, (_THREAD_FLAGS,)),
-        "prctl": _Condition(0, 0xFFFFFFFF, (_PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA)),
-        "prlimit64": _Condition(0, 0xFFFFFFFF, (0, own_pid)),
-        "tgkill": _Condition(0, 0xFFFFFFFF, (own_pid,)),
+        "openat": (_Condition(2, _O_WRITING, (0,)),),
+        "open": (_Condition(1, _O_WRITING, (0,)),),
+        "mmap": (_Condition(2, _PROT_EXEC, (0,)),),
+        "mprotect": (_Condition(2, _PROT_EXEC, (0,)),),
+        "clone": (_Condition(0, _THREAD_FLAGS | _NAMESPACE_FLAGS, (_THREAD_FLAGS,)),),
+        "prctl": (_Condition(0, everywhere, (*_PRCTLS, *waiting)),),
+        "tgkill": (_Condition(0, everywhere, (own_pid,)),),
+        # Who waits for a job still sets the job's limits, and the filter for its run.
+        "prlimit64": (own,) if is_waiting else (own, *no_new_limit),
+        "seccomp": (_Condition(0, everywhere, (_SET_MODE_FILTER,) if is_waiting else ()),),
     }
 
 
-def worker_filter(own_pid: int) -> bytes:
+def worker_filter(own_pid: int, *, is_waiting: bool = False) -> bytes:
     """Return the program for the process `own_pid`, for `syscalls.install_filter`.
+
+    Filters add up and none can be taken back: with `is_waiting`, one that lets the process
+    set its limits and one more filter.
 
     Raises OSError (ENOSYS) on an architecture whose numbers are not known.
     """
@@ -160,9 +174,9 @@ def worker_filter(own_pid: int) -> bytes:
     for numbers in _ALLOWED.values():
         if (number := numbers[column]) is not None:
             program += [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ALLOW)]
-    for name, condition in _conditions(own_pid).items():
+    for name, conditions in _conditions(own_pid, is_waiting=is_waiting).items():
         if (number := _CONDITIONAL[name][column]) is not None:
-            body = _check(condition)
+            body = _check(conditions)
             program += [(_JUMP_EQUAL, 0, len(body), number), *body]
     # clone3 hides its flags behind a pointer; ENOSYS makes libc fall back to clone.
     program += [
@@ -173,12 +187,16 @@ def worker_filter(own_pid: int) -> bytes:
     return b"".join(_INSTRUCTION.pack(*instruction) for instruction in program)
 
 
-def _check(condition: _Condition) -> list[tuple[int, int, int, int]]:
+def _check(conditions: tuple[_Condition, ...]) -> list[tuple[int, int, int, int]]:
     """Instructions that end in ALLOW or EPERM."""
-    body = [
-        (_LOAD, 0, 0, _ARGUMENTS_AT + 8 * condition.argument),
-        (_AND, 0, 0, condition.mask),
-    ]
-    for value in condition.values:
-        body += [(_JUMP_EQUAL, 0, 1, value), (_RETURN, 0, 0, _ALLOW)]
-    return [*body, (_RETURN, 0, 0, _ERRNO | errno.EPERM)]
+    body = []
+    for condition in conditions:
+        body += [
+            (_LOAD, 0, 0, _ARGUMENTS_AT + 8 * condition.argument + 4 * condition.half),
+            (_AND, 0, 0, condition.mask),
+        ]
+        for left in range(len(condition.values), 0, -1):
+            # Over the comparisons that are left, and the refusal behind them.
+            body.append((_JUMP_EQUAL, left, 0, condition.values[-left]))
+        body.append((_RETURN, 0, 0, _ERRNO | errno.EPERM))
+    return [*body, (_RETURN, 0, 0, _ALLOW)]
