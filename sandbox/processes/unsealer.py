@@ -7,6 +7,7 @@ keys of its sources, with images in their place; if that fails, the refusal goes
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import socket
@@ -15,7 +16,7 @@ from pathlib import Path
 from sandbox import codec, protocol
 from sandbox.control import Done, Forget, HealthQuestion, HealthReport, Start
 from sandbox.errors import DistributionCorrupt, ProtocolError, SandboxError
-from sandbox.files.images import ImageCache
+from sandbox.files.images import ImageCache, Lease, Wanted
 from sandbox.needs import needs_of
 from sandbox.processes import channel, lockdown
 from sandbox.refusal import to_refusal
@@ -60,33 +61,30 @@ def _hand_on(
     fork_server: socket.socket,
     cache: ImageCache,
 ) -> None:
-    images: list[tuple[str, list[int]]] = []
-    try:
-        _unseal(job, cache, images)
+    tables, lease = _unseal(job, cache)
+    with lease or contextlib.nullcontext():
         start = Start(
-            job=codec.encode(without_source_keys(job)),
-            outputs=len(outputs),
-            images=tuple((table, len(opened)) for table, opened in images),
+            job=codec.encode(without_source_keys(job)), outputs=len(outputs), images=tables
         )
-        opened = [descriptor for _, shards in images for descriptor in shards]
+        opened = lease.descriptors if lease is not None else ()
         channel.send(fork_server, codec.encode(start), [reply, *outputs, *opened])
-    finally:
-        for _, shards in images:
-            channel.close_all(shards)
 
 
 def _unseal(
-    job: protocol.Job, cache: ImageCache, images: list[tuple[str, list[int]]]
-) -> None:
-    """Add to `images` what the worker may see, so that it is closed on failure too."""
+    job: protocol.Job, cache: ImageCache
+) -> tuple[tuple[tuple[str, int], ...], Lease | None]:
+    """What the worker may see: by table the number of images, and the images."""
     if isinstance(job, protocol.AnalyseJob):
-        return
+        return (), None
     if isinstance(job, protocol.ProfileJob):
-        images.append(("", [cache.upload(job.source)]))
-        return
-    needs = needs_of(job)
-    for table in tables_of(job):
-        images.append((table.table, cache.table(table, needs[table.table])))
+        return (("", 1),), cache.lease_upload(job.source)
+    needs, tables = needs_of(job), tables_of(job)
+    wanted = [
+        Wanted(table, needs[table.table], tuple(range(len(table.files))))
+        for table in tables
+    ]
+    counts = tuple((table.table, len(table.files)) for table in tables)
+    return counts, cache.lease(wanted)
 
 
 def tables_of(job: protocol.Job) -> tuple[protocol.EncryptedTable, ...]:
