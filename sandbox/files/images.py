@@ -55,7 +55,7 @@ class Lease:
         self.descriptors = tuple(image.descriptor for image in images)
 
     def close(self) -> None:
-        """Let go: from here on the descriptors are not this lease's. May be called twice."""
+        """Let go of the images and their descriptors; may be called twice."""
         images, self._images, self.descriptors = self._images, [], ()
         self._memory.release(images)
 
@@ -139,6 +139,15 @@ class ImageCache:
                 raise
             return Lease(self._memory, images)
 
+    def table(self, table: EncryptedTable, need: Need) -> list[int]:
+        """Return one descriptor per shard, which are the caller's to close.
+
+        For whoever is alone with the cache, as benchmarks are: what it holds is not counted
+        beyond this call.
+        """
+        with self.lease([Wanted(table, need, tuple(range(len(table.files))))]) as lease:
+            return [os.dup(descriptor) for descriptor in lease.descriptors]
+
     def upload_sizes(self, source: SealedSource) -> tuple[int, ...]:
         """Return the bytes of each segment of an upload's content."""
         with self._file(source.file) as descriptor:
@@ -159,22 +168,18 @@ class ImageCache:
             segments = segments_of(descriptor, source, whole=indices is None)
             if indices is not None:
                 segments = [segments[index] for index in indices]
-            wishes = [
-                Wish(
-                    f"upload {os.urandom(16).hex()}", 0, {}, EVERYTHING, None, s.size_bytes
-                )
-                for s in segments
+            # Under a name that no other job's wish has.
+            name = f"upload {os.urandom(16).hex()}"
+            asked = [
+                _Shard(Wish(name, index, {}, EVERYTHING, None, segment.size_bytes))
+                for index, segment in enumerate(segments)
             ]
-            images, _ = self._acquire(
-                [_Shard(wish) for wish in wishes], waiting or Waiting()
-            )
+            images, _ = self._acquire(asked, waiting or Waiting())
+            pairs = list(zip(images, segments, strict=True))
             try:
-                _copy(
-                    self._memory, list(zip(images, segments, strict=True)), check, executor
-                )
+                _copy(self._memory, pairs, check, executor)
             finally:
-                for wish in wishes:
-                    self._memory.forget(wish.version_id)
+                self._memory.forget(name)
             return Lease(self._memory, images)
 
     @contextlib.contextmanager
@@ -200,12 +205,11 @@ class ImageCache:
         executor: Executor | None = None,
     ) -> Iterator[_Shard]:
         """The files of a shard, their digests under way if there is an executor."""
-        keys = {
-            f.sha256: hashlib.sha256(key).digest() for f, key, *_ in _files(table, shard)
-        }
+        files = _files(table, shard)
+        keys = {file.sha256: hashlib.sha256(key).digest() for file, key, *_ in files}
         opened = _Shard(Wish(table.version_id, shard, keys, need, need.needed))
         with contextlib.ExitStack() as stack:
-            for file, key, prefix, columns in _files(table, shard):
+            for file, key, prefix, columns in files:
                 descriptor = stack.enter_context(self._file(file))
                 opened.files.append(Part(descriptor, key, prefix, columns))
                 if executor is not None:

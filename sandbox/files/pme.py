@@ -84,7 +84,7 @@ class Layout:
             ]
             for part, footer in zip(parts, footers, strict=True):
                 if part.columns is not None and part.columns != set(footer.names):
-                    raise DistributionCorrupt("a file holds other columns than its group")  # noqa: TRY301 - not one of those caught
+                    raise DistributionCorrupt("a file holds other columns than its group")
             self._parts = [(footer, footer.kept(columns)) for footer in footers]
             _check_fit(self._parts)
             self._chunks = _in_order(self._parts)
@@ -220,10 +220,8 @@ class _ChunkCopy:
         while position < stop:
             size = min(window, stop - position)
             _buffers.grow(size)
-            if (
-                os.preadv(self._footer.descriptor, [_buffers.source[:size]], position)
-                < size
-            ):
+            into = [_buffers.source[:size]]
+            if os.preadv(self._footer.descriptor, into, position) < size:
                 raise ValueError("a column chunk ends outside the file")
             used = self._pages(size)
             if not used and size == stop - position:

@@ -214,11 +214,10 @@ class Reader:
         return Items(kind, [self.value(kind, depth) for _ in range(count)])
 
 
-def _skip(data: bytes | memoryview, position: int, kind: int, level: int) -> int:
-    """Where the value of this type that begins at `position` ends.
-
-    One function and few calls, because it walks over nearly every byte of a footer.
-    """
+def _skip(  # noqa: C901 - one function and few calls: it walks over most of a footer
+    data: bytes | memoryview, position: int, kind: int, level: int
+) -> int:
+    """Where the value of this type that begins at `position` ends."""
     if kind in (I32, I64, I16):
         while data[position] > 127:
             position += 1

@@ -38,6 +38,7 @@ class Segment:
                 while view:
                     view = view[os.write(image, view) :]
                 place += len(piece)
+            os.lseek(image, 0, os.SEEK_SET)  # whoever gets it shares the place
             seal(image)
         except BaseException:
             os.close(image)
