@@ -175,6 +175,22 @@ def merged_tree(parts: Sequence[tuple[Footer, Sequence[int]]]) -> Struct:
     return footer
 
 
+def select_columns(footer: Struct, columns: frozenset[str] | None) -> list[int]:
+    """Cut a clear footer's schema down to `columns`; return the positions that stay.
+
+    Raises DistributionCorrupt if the schema is not flat.
+    """
+    names = _flat_names(footer)
+    root, *leaves = footer.structs(2)
+    kept = [place for place, name in enumerate(names) if columns is None or name in columns]
+    root.put_integer(5, I32, len(kept))
+    footer.put(2, 9, Items(STRUCT, [root, *(leaves[place] for place in kept)]))
+    if footer.get(7) is not None:
+        orders = footer.structs(7)
+        footer.put(7, 9, Items(STRUCT, [orders[place] for place in kept]))
+    return kept
+
+
 def _unique_part(crypto: Struct) -> bytes:
     """What the file itself adds to the AAD prefix."""
     algorithm = crypto.get(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 
 from sandbox.files.pme import Part, unseal_image
@@ -22,7 +22,7 @@ def stored(data: bytes) -> Iterator[int]:
 
 
 def image(
-    data: bytes, *, key: bytes, prefix: bytes, columns: set[str] | None = None
+    data: bytes, *, key: bytes, prefix: bytes, columns: Set[str] | None = None
 ) -> int:
     """The descriptor of the image, for the caller to close."""
     wanted = None if columns is None else frozenset(columns)
