@@ -1,4 +1,4 @@
-"""TPC-H's questions that a policy admits, released through the daemon, against their plain form.
+"""TPC-H's questions that a policy admits, released by the daemon, against their plain form.
 
 Ours: the whole job as the exchange sends it, warm: analysis, decision, both stages,
 disclosure control, no history. Yardstick: the same text in plain DuckDB over plain Parquet,
@@ -7,8 +7,6 @@ derived measures written out. Each minimum of `runs`, in turn; two threads.
 released   from the job's frame to the outcome's, through the daemon
 worker     the worker's own wall time in it
 """
-
-from __future__ import annotations
 
 from __future__ import annotations
 

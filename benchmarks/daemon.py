@@ -1,4 +1,4 @@
-"""A sandbox daemon of the product's own, over a vault, for as long as a benchmark needs it."""
+"""The product's sandbox daemon over a vault, for as long as a benchmark needs it."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Joins are written with ON, products are the policy's derived measures, comparisons stand on
 their grid; two dates are compared as a difference; a nation is told by its key where two
-nations meet (FRANCE is 6, GERMANY 7, BRAZIL 2; q7, q8), and in q22 in place of the telephone
+nations meet (FRANCE is 6, GERMANY 7, BRAZIL 2; q7, q8), in q22 in place of the telephone
 number, which is hidden. q9 leaves the public supply cost out (its sum would tell a count).
 q13 leaves the hidden comment and customers without orders out. The others ask for single
 customers, orders or pairs of them, or for public tables alone.
@@ -85,8 +85,8 @@ JOIN part ON p_partkey = l_partkey
 JOIN supplier ON s_suppkey = l_suppkey
 JOIN nation ON s_nationkey = n_nationkey
 WHERE p_name LIKE '%green%'
-GROUP BY nation, o_year
-ORDER BY nation, o_year DESC
+GROUP BY n_name, o_year
+ORDER BY n_name, o_year DESC
 """,
     "q12": """
 SELECT l_shipmode,
@@ -134,7 +134,8 @@ JOIN part ON p_partkey = l_partkey
 WHERE l_shipmode IN ('AIR', 'AIR REG') AND l_shipinstruct = 'DELIVER IN PERSON'
   AND ((p_brand = 'Brand#12' AND p_container IN ('SM CASE', 'SM BOX', 'SM PACK', 'SM PKG')
         AND l_quantity >= 1 AND l_quantity < 12 AND p_size >= 1 AND p_size <= 5)
-    OR (p_brand = 'Brand#23' AND p_container IN ('MED BAG', 'MED BOX', 'MED PKG', 'MED PACK')
+    OR (p_brand = 'Brand#23'
+        AND p_container IN ('MED BAG', 'MED BOX', 'MED PKG', 'MED PACK')
         AND l_quantity >= 10 AND l_quantity < 21 AND p_size >= 1 AND p_size <= 10)
     OR (p_brand = 'Brand#34' AND p_container IN ('LG CASE', 'LG BOX', 'LG PACK', 'LG PKG')
         AND l_quantity >= 20 AND l_quantity < 31 AND p_size >= 1 AND p_size <= 15))
