@@ -40,8 +40,8 @@ def serve(control: socket.socket, parent: int) -> None:
     `REPORT` back; after one that says no, this process ends.
     """
     with contextlib.suppress(OSError, SandboxError):
-        mapped = lockdown.confine_waiting(parent=parent, keep=[control.fileno()])
-        lockdown.confine_run(LIMITS, mapped)
+        footprint = lockdown.confine_waiting(parent=parent, keep=[control.fileno()])
+        lockdown.confine_run(LIMITS, footprint)
         connection = open_engine({}, LIMITS)
         least = _resident_bytes()
         for count in range(1, _MOST_JOBS + 1):

@@ -10,7 +10,7 @@ import socket
 from sandbox import codec, protocol, subset
 from sandbox.control import Start
 from sandbox.engine import open_engine
-from sandbox.errors import ProtocolError, SandboxError
+from sandbox.errors import ProtocolError, SandboxError, SandboxUnavailable
 from sandbox.intake import ingest
 from sandbox.intake.partition import partition
 from sandbox.processes import channel, lockdown
@@ -36,9 +36,9 @@ def wait_for_job(control: socket.socket, parent: int) -> None:
     when `control` closes without one.
     """
     problem: SandboxError | None = None
-    mapped_bytes = 0
+    footprint: lockdown.Footprint | None = None
     try:
-        mapped_bytes = lockdown.confine_waiting(parent=parent, keep=[control.fileno()])
+        footprint = lockdown.confine_waiting(parent=parent, keep=[control.fileno()])
     except SandboxError as error:
         problem = error
     record = channel.receive(control)
@@ -48,10 +48,10 @@ def wait_for_job(control: socket.socket, parent: int) -> None:
     payload, descriptors = record
     frame = b""
     try:
-        if problem is not None:
-            raise problem
+        if footprint is None:
+            raise problem or SandboxUnavailable("the worker is not confined")
         start, job, given = _unpack(payload, descriptors)
-        lockdown.confine_run(start.limits, mapped_bytes)
+        lockdown.confine_run(start.limits, footprint)
         frame, _ = answer(start.limits, lambda: _run(job, given))
     except SandboxError as error:
         frame = codec.encode(to_refusal(error))
@@ -94,6 +94,8 @@ def _dispatch(
         return subset.write_package(job, open_everything(images), given.outputs[0])
     if isinstance(job, protocol.AnalyseJob):
         raise ProtocolError("analysis is not done by workers")
+    if isinstance(job, protocol.RekeyJob):
+        raise ProtocolError("a new key is given by the unsealer, not by a worker")
     from sandbox import execute
 
     # Not closed: it ends with the process, and nobody waits for its pages to be given back.
