@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef
 
 from exchange.agreements.models import Grant
 from exchange.catalogue.ingest import encrypted_table
-from exchange.catalogue.models import Dataset, DatasetVersion
+from exchange.catalogue.models import Dataset, DatasetVersion, OfferTable
 from exchange.catalogue.selectors import schema_of
 from exchange.catalogue.states import VersionState
 from exchange.errors import Refused
@@ -14,9 +18,18 @@ from sandbox.protocol import EncryptedTable, TableSchema
 
 
 def versions_of(grant: Grant) -> dict[str, DatasetVersion]:
-    """By table name, the version that the grant's offer pinned."""
-    tables = grant.offer.tables.select_related("version__dataset__organisation")
-    return {table.table_name: table.version for table in tables}
+    """By table name, the version that the grant's offer pinned.
+
+    Read once for a loaded grant: which versions they are never changes, their states do.
+    """
+    found: dict[str, DatasetVersion] | None = grant.__dict__.get("_versions")
+    if found is None:
+        tables = grant.offer.tables.select_related(
+            "version__dataset__organisation", "version__data_key"
+        )
+        found = {table.table_name: table.version for table in tables}
+        grant.__dict__["_versions"] = found
+    return found
 
 
 def check_usable(grant: Grant, now: datetime) -> None:
@@ -25,7 +38,14 @@ def check_usable(grant: Grant, now: datetime) -> None:
     Reads the rows anew: a revocation between submission and release must count. Codes:
     `grant_revoked`, `grant_expired`, `grant_not_started`, `version_withdrawn`.
     """
-    current = Grant.objects.get(pk=grant.pk)
+    withdrawn = OfferTable.objects.filter(offer=OuterRef("offer")).exclude(
+        version__state=VersionState.PUBLISHED
+    )
+    current = (
+        Grant.objects.only("revoked_at", "starts_at", "ends_at")
+        .annotate(is_withdrawn=Exists(withdrawn))
+        .get(pk=grant.pk)
+    )
     faults = (
         (
             current.revoked_at is not None,
@@ -46,7 +66,7 @@ def check_usable(grant: Grant, now: datetime) -> None:
             "Wait until then.",
         ),
         (
-            any(v.state != VersionState.PUBLISHED for v in versions_of(grant).values()),
+            current.is_withdrawn,
             "version_withdrawn",
             "a dataset version that this grant stands on was withdrawn",
             "Look the dataset up for a newer version and request access to it.",
@@ -60,9 +80,15 @@ def check_usable(grant: Grant, now: datetime) -> None:
 def schemas_of(grant: Grant) -> tuple[TableSchema, ...]:
     """The schema of every table that the policy names, by table name."""
     return tuple(
-        TableSchema(name, tuple(schema_of(version).items()))
+        TableSchema(name, _columns_of(version.pk))
         for name, version in sorted(versions_of(grant).items())
     )
+
+
+@lru_cache(maxsize=256)
+def _columns_of(version_id: UUID) -> tuple[tuple[str, str], ...]:
+    # Of a version that was on offer: its names and types never change.
+    return tuple(schema_of(DatasetVersion(pk=version_id)).items())
 
 
 def encrypted_tables(grant: Grant, used: tuple[str, ...]) -> tuple[EncryptedTable, ...]:
