@@ -49,17 +49,23 @@ def open_engine(
         connection.execute(f"SET memory_limit = '{memory}B'")
         connection.execute(f"SET allowed_paths = {_list([*paths, *files])}")
         connection.execute("SET enable_external_access = false")
-        for table, shards in images.items():
-            connection.execute(
-                f"CREATE VIEW {quoted(table)} AS "
-                f"SELECT * FROM read_parquet({_list(shards)})"
-            )
+        show_tables(connection, images)
         # Fetched, because an unfinished result blocks `connection.sql`.
         connection.execute("SET lock_configuration = true").fetchall()
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def show_tables(
+    connection: duckdb.DuckDBPyConnection, images: Mapping[str, Sequence[str]]
+) -> None:
+    """Let each table be read under its name; its rows are those of its files in order."""
+    for table, shards in images.items():
+        connection.execute(
+            f"CREATE VIEW {quoted(table)} AS SELECT * FROM read_parquet({_list(shards)})"
+        )
 
 
 def _list(paths: Sequence[str]) -> str:
