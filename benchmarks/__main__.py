@@ -6,7 +6,19 @@ import argparse
 import importlib
 from pathlib import Path
 
-NAMES = ("analyse", "release")
+from benchmarks.options import Options
+
+NAMES = (
+    "analyse",
+    "release",
+    "sandbox",
+    "unseal",
+    "admitted",
+    "native",
+    "roundtrip",
+    "ingest",
+    "size",
+)
 
 
 def main() -> None:
@@ -14,11 +26,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    options = parser.parse_args()
-    report = importlib.import_module(f"benchmarks.{options.name}").run()
+    parser.add_argument("--data", type=Path, help="keep generated data here for next time")
+    parser.add_argument("--only", default="", help="parts to run, with commas between")
+    parser.add_argument("--scale", type=float, help="TPC-H scale factor, or size")
+    parser.add_argument("--runs", type=int, default=5, help="how often each case is timed")
+    parser.add_argument("--out", type=Path, help="where a drawing goes (size)")
+    given = parser.parse_args()
+    options = Options(
+        data=given.data.absolute() if given.data else None,
+        only=frozenset(part for part in given.only.split(",") if part),
+        scale=given.scale,
+        runs=given.runs,
+        out=given.out,
+    )
+    report = importlib.import_module(f"benchmarks.{given.name}").run(options)
     print(report.show())
-    if options.json is not None:
-        report.save(options.json)
+    if given.json is not None:
+        report.save(given.json)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.options import Options
 from benchmarks.report import Report
 from benchmarks.subject import POLICY, SCHEMAS
 from policies.codec import load_policy
@@ -27,7 +28,7 @@ def _long() -> str:
     )
 
 
-def run() -> Report:
+def run(options: Options) -> Report:
     """Time analysis plus decision beside `json_serialize_sql` alone."""
     report = Report("analyse")
     policy = load_policy(POLICY)
@@ -49,6 +50,6 @@ def run() -> Report:
             lambda sql=sql: connection.execute(
                 "SELECT json_serialize_sql(?)", [sql]
             ).fetchone(),
-            runs=15,
+            runs=3 * options.runs,
         )
     return report

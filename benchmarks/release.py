@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 
+from benchmarks.options import Options
 from benchmarks.report import Report
 from benchmarks.subject import POLICY, SCHEMAS, write_runs
 from policies.codec import load_policy
@@ -29,7 +30,7 @@ QUERIES = {
 }
 
 
-def run() -> Report:
+def run(options: Options) -> Report:
     """Time whole releases (analysis to stage 2) beside the submitted SQL."""
     report = Report("release")
     policy = load_policy(POLICY)
@@ -41,7 +42,7 @@ def run() -> Report:
     limits = Limits(memory_bytes=4 * 1024**3)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "runs.parquet"
-        write_runs(path, ROWS, MACHINES)
+        write_runs(path, int((options.scale or 1.0) * ROWS), MACHINES)
         plain = duckdb.connect()
         plain.execute("SET threads = 2")
         plain.execute(f"CREATE VIEW runs AS SELECT * FROM read_parquet('{path}')")
@@ -52,6 +53,7 @@ def run() -> Report:
                     f"{name}, unit: {units}",
                     lambda sql=sql, used=used: _answer(sql, used, sealed, limits),
                     lambda sql=sql: plain.execute(sql).fetchall(),
+                    runs=options.runs + 2,
                 )
     return report
 

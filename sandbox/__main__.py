@@ -1,7 +1,8 @@
 """`python -m sandbox --socket S --vault DIR`: the sandbox daemon, and its two children.
 
 The children's roles are started by the daemon only: `--role unsealer DOOR FORKS VAULT
-CACHE_BYTES` and `--role forkserver DOOR UNSEALER`, the numbers being inherited sockets.
+CACHE_BYTES JOB_BYTES` and `--role forkserver DOOR UNSEALER`, the first numbers of each
+being inherited sockets.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--workers", type=int, default=2, help="jobs at a time")
     parser.add_argument(
         "--cache-mb", type=int, default=2048, help="unsealed columns kept in memory"
+    )
+    parser.add_argument(
+        "--job-images-mb",
+        type=int,
+        help="unsealed columns that one job has open at once (default: as --cache-mb)",
     )
     parser.add_argument(
         "--role", choices=["unsealer", "forkserver"], help=argparse.SUPPRESS
@@ -56,6 +62,7 @@ def _daemon(options: argparse.Namespace) -> int:
             vault=options.vault.resolve(),
             workers=options.workers,
             cache_bytes=options.cache_mb * 1024**2,
+            job_images_bytes=(options.job_images_mb or options.cache_mb) * 1024**2,
         )
     )
 
@@ -68,8 +75,8 @@ def _child(role: str, rest: list[str]) -> int:
     if role == "unsealer":
         from sandbox.processes import unsealer
 
-        door, forks, vault, cache_bytes = rest
-        unsealer.main(int(door), int(forks), vault, int(cache_bytes))
+        door, forks, vault, *sizes = rest
+        unsealer.main(int(door), int(forks), vault, *map(int, sizes))
         return 0
     from sandbox.processes import forkserver
 

@@ -111,6 +111,20 @@ def frame_payload(frame: bytes) -> bytes:
     return frame[_LENGTH.size :]
 
 
+def split_frames(record: bytes) -> list[bytes]:
+    """Return the payloads of frames that lie one behind the other."""
+    payloads = []
+    position = 0
+    while position < len(record):
+        start = position + _LENGTH.size
+        whole = start <= len(record)
+        position = start + _LENGTH.unpack_from(record, position)[0] if whole else start
+        if position > len(record):
+            raise ProtocolError("a frame's length does not fit its bytes")
+        payloads.append(record[start:position])
+    return payloads
+
+
 def _check_length(length: int, most: int = protocol.MAX_FRAME_BYTES) -> None:
     if length > most:
         raise ProtocolError(

@@ -1,14 +1,17 @@
 """What the daemon is asked besides jobs, and what its processes tell each other.
 
-Control messages use the same frames as jobs (`sandbox.codec`). `Start` and `Exit` never
-leave the daemon: the unsealer hands a job without its data keys to the fork server, and
-the fork server tells the door how a worker ended.
+Control messages use the same frames as jobs (`sandbox.codec`). `Start`, `Exit`, `Offered`
+and `Wanted` never leave the daemon: the unsealer hands a job without its data keys to the
+fork server, the fork server tells the door how a worker ended, and a worker asks the
+unsealer for images as it needs them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from sandbox.protocol import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +83,41 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Unsealer to fork server: run this; descriptors follow in the order named here.
+    """Unsealer to fork server: run the job whose frame follows in the same record.
 
-    First the job's own socket, then `outputs` files to write, then the images of each
-    table in turn. `job` is a frame of the job with every data key of a source blanked.
+    That job's sources have no data keys any more. Descriptors: the job's own socket, the
+    worker's end of its image source, then `outputs` files to write.
     """
 
-    job: bytes
+    job_id: str
     outputs: int
-    images: tuple[tuple[str, int], ...]  # table, number of descriptors
+    scratch: int  # empty files in memory that this kind of job needs
+    limits: Limits = field(default_factory=Limits)
 
 
-Control = HealthQuestion | Cancel | Forget | Done | HealthReport | Exit | Start
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """Unsealer to worker, first of all: what this job may ask for.
+
+    `tables`: name, and for each shard the bytes of its image, estimated where it is not in
+    memory. An upload is the table "", its shards are segments of its content. At most
+    `budget_bytes` of these may be wanted at once.
+    """
+
+    tables: tuple[tuple[str, tuple[int, ...]], ...]
+    budget_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Worker to unsealer: send these images, table by table, in this order.
+
+    The answer is a record of `Done` with so many descriptors, or a `Refusal`.
+    """
+
+    tables: tuple[tuple[str, tuple[int, ...]], ...]  # name, indices of shards
+
+
+Control = (
+    HealthQuestion | Cancel | Forget | Done | HealthReport | Exit | Start | Offered | Wanted
+)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import io
 import mmap
 import os
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.errors import DistributionCorrupt, KeyUnusable, ResourceExceeded
-from sandbox.files.pme import aad_prefix, seal, unseal_image
+from sandbox.errors import DistributionCorrupt, KeyUnusable
+from sandbox.files.pme import aad_prefix, image_bytes, seal, unseal_image
 from sandbox.files.sealing import SealReader
 from sandbox.files.vault import open_stored
 from sandbox.needs import Need
 from sandbox.protocol import EncryptedTable, SealedSource, StoredFile
 
 _MOST_VERIFICATIONS = 10_000
+SEGMENT_BYTES = 64 * 1024**2  # of an upload's content, unsealed together
+_PIECE_BYTES = 1024**2
 
 
 @dataclass(slots=True)
@@ -60,30 +64,65 @@ class ImageCache:
             raise
         return opened
 
-    def upload(self, source: SealedSource) -> int:
-        """Return a descriptor of an upload's clear bytes; never cached.
+    def shard(self, table: EncryptedTable, need: Need, index: int) -> int:
+        """Return a descriptor of one shard's image; it is the caller's to close."""
+        return self._shard(table, index, table.files[index], need)
 
-        Raises ResourceExceeded if it is larger than the whole cache may be.
+    def sizes(self, table: EncryptedTable, need: Need) -> tuple[int, ...]:
+        """Return the bytes of each shard's image, estimated where it is not in memory.
+
+        No digest is checked for an estimate: the footer is authenticated by its tag.
         """
-        stored = self._open(source.file)
-        with os.fdopen(stored, "rb") as file:
-            reader = SealReader(file, source.key, source.file.name)
-            if reader.size > self.limit_bytes:
-                raise ResourceExceeded(
-                    f"the upload has {reader.size} bytes, the sandbox takes"
-                    f" {self.limit_bytes}",
-                    hint="Split it, or give the sandbox a larger image cache.",
-                )
+        return tuple(
+            self._size(table, shard, file, need) for shard, file in enumerate(table.files)
+        )
+
+    def segments(self, source: SealedSource) -> tuple[int, ...]:
+        """Return how many bytes of content each segment of an upload has."""
+        with self._upload(source) as reader:
+            starts = range(0, max(reader.size, 1), SEGMENT_BYTES)
+            return tuple(min(SEGMENT_BYTES, reader.size - start) for start in starts)
+
+    def segment(self, source: SealedSource, index: int) -> int:
+        """Return a descriptor of one segment of an upload's clear bytes; never cached."""
+        with self._upload(source) as reader:
+            start = index * SEGMENT_BYTES
+            end = min(start + SEGMENT_BYTES, reader.size)
             descriptor = os.memfd_create("upload", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
             try:
                 with os.fdopen(os.dup(descriptor), "wb") as target:
-                    for chunk in reader:
-                        target.write(chunk)
+                    for piece in range(start, end, _PIECE_BYTES):
+                        target.write(
+                            reader.read_range(piece, min(piece + _PIECE_BYTES, end))
+                        )
+                os.lseek(descriptor, 0, os.SEEK_SET)  # whoever gets it shares the place
                 seal(descriptor)
             except BaseException:
                 os.close(descriptor)
                 raise
         return descriptor
+
+    @contextlib.contextmanager
+    def _upload(self, source: SealedSource) -> Iterator[SealReader]:
+        with os.fdopen(self._open(source.file), "rb") as file:
+            yield SealReader(file, source.key, source.file.name)
+
+    def _size(self, table: EncryptedTable, shard: int, file: StoredFile, need: Need) -> int:
+        held = self._find(file, table.version_id, shard, need)
+        if held is not None:
+            return held.size_bytes
+        stored = open_stored(self._vault, file.name)
+        try:
+            if os.fstat(stored).st_size == 0:
+                raise DistributionCorrupt("a stored file is empty")
+            return image_bytes(
+                memoryview(mmap.mmap(stored, 0, prot=mmap.PROT_READ)),
+                key=table.key,
+                aad_prefix=aad_prefix(table.version_id, shard),
+                columns=need.needed,
+            )
+        finally:
+            os.close(stored)
 
     def forget(self, version_id: str) -> int:
         """Let go of every image of a version; returns how many those were."""

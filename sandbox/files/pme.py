@@ -25,7 +25,7 @@ _MODULE_OVERHEAD = _LENGTH_BYTES + _NONCE_BYTES + _TAG_BYTES
 # Module types of the AAD suffix (Encryption.md 4.4.2).
 _FOOTER, _DATA_PAGE, _DICTIONARY_PAGE, _DATA_HEADER, _DICTIONARY_HEADER = 0, 2, 3, 4, 5
 # What reading junk as Thrift may raise: an absent or mistyped field, or the end of data.
-_MALFORMED = (ValueError, TypeError, AttributeError, LookupError, struct.error)
+MALFORMED = (ValueError, TypeError, AttributeError, LookupError, struct.error)
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
@@ -54,7 +54,7 @@ def unseal_image(
             size = _Transcoder(source, view, key, aad_prefix).run(columns)
         os.ftruncate(descriptor, size)
         seal(descriptor)
-    except (*_MALFORMED, InvalidTag) as error:
+    except (*MALFORMED, InvalidTag) as error:
         os.close(descriptor)
         raise DistributionCorrupt(
             "an encrypted file does not decrypt to Parquet: it was altered"
@@ -63,6 +63,24 @@ def unseal_image(
         os.close(descriptor)
         raise
     return descriptor
+
+
+def image_bytes(
+    source: memoryview, *, key: bytes, aad_prefix: bytes, columns: frozenset[str] | None
+) -> int:
+    """Return about how many bytes `unseal_image` would make; only the footer is read.
+
+    It is never too few but for the footer itself. Raises as `unseal_image` does.
+    """
+    if len(key) != 32:
+        raise KeyUnusable(f"a data key has 32 bytes, {len(key)} came")
+    try:
+        with memoryview(b"") as nothing:
+            return _Transcoder(source, nothing, key, aad_prefix).estimate(columns)
+    except (*_MALFORMED, InvalidTag) as error:
+        raise DistributionCorrupt(
+            "an encrypted file does not decrypt to Parquet: it was altered"
+        ) from error
 
 
 def seal(descriptor: int) -> None:
@@ -87,7 +105,7 @@ class _Transcoder:
         """Write the image; return its size in bytes."""
         footer = self._footer()
         self._append(_PLAIN_MAGIC)
-        kept = _select_columns(footer, columns)
+        kept = select_columns(footer, columns)
         for position, group in enumerate(footer.structs(4)):
             ordinal = group.integer(7) if group.get(7) is not None else position
             chunks = group.structs(1)
@@ -101,6 +119,16 @@ class _Transcoder:
         write_struct(plain, footer)
         self._append(plain + struct.pack("<I", len(plain)) + _PLAIN_MAGIC)
         return self._end
+
+    def estimate(self, columns: frozenset[str] | None) -> int:
+        """Return how long the kept column chunks are in the source."""
+        footer = self._footer()
+        kept = _select_columns(footer, columns)
+        return sum(
+            chunks[column].get(3).integer(7)
+            for chunks in (group.structs(1) for group in footer.structs(4))
+            for column in kept
+        )
 
     def _footer(self) -> Struct:
         source = self._source
@@ -193,7 +221,7 @@ class _Transcoder:
         self._end += len(data)
 
 
-def _select_columns(footer: Struct, columns: frozenset[str] | None) -> list[int]:
+def select_columns(footer: Struct, columns: frozenset[str] | None) -> list[int]:
     """Cut the schema down to `columns`; return the positions of those that stay."""
     schema = footer.structs(2)
     root, leaves = schema[0], schema[1:]

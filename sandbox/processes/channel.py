@@ -63,8 +63,9 @@ def close_all(descriptors: Sequence[int]) -> None:
 def _read(channel: socket.socket, count: int, *, may_end: bool = False) -> bytes | None:
     buffer = bytearray()
     while len(buffer) < count:
-        # Exactly as many bytes as are missing: recv would drop descriptors that come after.
-        piece = channel.recv(count - len(buffer))
+        # Exactly as many bytes as are missing: more would drop descriptors that come after.
+        # read, not recv: a worker's filter has no call that could name a socket's address.
+        piece = os.read(channel.fileno(), count - len(buffer))
         if not piece:
             if may_end and not buffer:
                 return None

@@ -46,6 +46,7 @@ class Configuration:
     vault: Path
     workers: int = 2
     cache_bytes: int = 4 * 1024**3
+    job_images_bytes: int = 4 * 1024**3  # what one job may have open at once
 
 
 class Daemon:
@@ -93,8 +94,9 @@ class Daemon:
     def _start(self, role: str, ends: list[socket.socket], *more: str) -> None:
         descriptors = [end.fileno() for end in ends]
         numbers = [str(descriptor) for descriptor in descriptors]
-        options = [str(self._configuration.cache_bytes)] if role == "unsealer" else []
-        root = str(Path(__file__).resolve().parent.parent)
+        sizes = (self._configuration.cache_bytes, self._configuration.job_images_bytes)
+        options = [str(size) for size in sizes] if role == "unsealer" else []
+        root = str(Path(__file__).resolve().parents[2])  # what holds the package `sandbox`
         child = subprocess.Popen(
             [sys.executable, "-m", "sandbox", "--role", role, *numbers, *more, *options],
             pass_fds=descriptors,

@@ -110,18 +110,16 @@ class ForkServer:
             signal.pidfd_send_signal(running.process, signal.SIGKILL)
 
     def _start(self, payload: bytes, descriptors: list[int]) -> None:
-        start = codec.decode(codec.frame_payload(payload))
-        if not isinstance(start, Start):
-            raise ProtocolError("the fork server takes Start from the unsealer")
-        job = codec.decode(codec.frame_payload(start.job))
-        if not isinstance(job, protocol.Job):
-            raise ProtocolError("a Start carries a job")
-        if job.job_id in self._cancelled:
-            del self._cancelled[job.job_id]
+        start_frame, job_frame = codec.split_frames(payload)
+        start, job = codec.decode(start_frame), codec.decode(job_frame)
+        if not isinstance(start, Start) or not isinstance(job, protocol.Job):
+            raise ProtocolError("the fork server takes Start and a job from the unsealer")
+        if start.job_id in self._cancelled:
+            del self._cancelled[start.job_id]
             channel.close_all(descriptors)
-            codec.send(self._door, Exit(job.job_id, Ending.CANCELLED))
+            codec.send(self._door, Exit(start.job_id, Ending.CANCELLED))
             return
-        given = _sort_descriptors(start, job, descriptors)
+        given = _sort_descriptors(start, descriptors)
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -159,24 +157,14 @@ def _ending(running: _Running, number: int | None) -> Ending:
     return Ending.MEMORY if number == signal.SIGABRT else Ending.LOST
 
 
-def _sort_descriptors(
-    start: Start, job: protocol.Job, descriptors: list[int]
-) -> worker.Descriptors:
-    expected = 1 + start.outputs + sum(count for _, count in start.images)
-    if len(descriptors) != expected:
+def _sort_descriptors(start: Start, descriptors: list[int]) -> worker.Descriptors:
+    if len(descriptors) != 2 + start.outputs:
         raise ProtocolError(
-            f"{len(descriptors)} descriptors came with a job that has {expected}"
+            f"{len(descriptors)} descriptors came with a job that has {2 + start.outputs}"
         )
-    rest = iter(descriptors)
-    reply = next(rest)
-    outputs = tuple(next(rest) for _ in range(start.outputs))
-    images = {
-        table: tuple(next(rest) for _ in range(count)) for table, count in start.images
-    }
-    scratch = None
-    if isinstance(job, protocol.ProfileJob):
-        scratch = os.memfd_create("scratch", os.MFD_CLOEXEC)
-    return worker.Descriptors(reply, outputs, images, scratch)
+    reply, source, *outputs = descriptors
+    scratch = [os.memfd_create("scratch", os.MFD_CLOEXEC) for _ in range(start.scratch)]
+    return worker.Descriptors(reply, source, tuple(outputs), tuple(scratch))
 
 
 def prepare() -> None:

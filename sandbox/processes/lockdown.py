@@ -26,7 +26,8 @@ _ADDRESS_SLACK_BYTES = 768 * 1024**2
 # DuckDB reads its own control group's limits when it connects, and aborts if it may not.
 _READABLE = ("/proc/self/cgroup", "/sys/fs/cgroup")
 _NOBODY = 65534
-_MOST_FILES = 64
+# Each image gets a number that none had before, so this bounds images over a job's life.
+_MOST_FILES = 16_384
 _NAMESPACES = Namespace.USER | Namespace.NETWORK | Namespace.IPC | Namespace.UTS
 
 
@@ -41,7 +42,7 @@ def confine_worker(limits: Limits, *, parent: int, keep: Sequence[int]) -> None:
         raise SandboxUnavailable("a worker must have one thread when it locks itself down")
     _close_all_but(keep)
     _reset_signals()
-    set_limits(limits, files=_MOST_FILES + len(keep))
+    set_limits(limits, files=_MOST_FILES)
     become_nobody()
     leave_namespaces()
     die_with_parent(parent)
@@ -100,12 +101,17 @@ def set_limits(limits: Limits, *, files: int) -> None:
         (resource.RLIMIT_AS, address_space),
         (resource.RLIMIT_CPU, cpu),
         (resource.RLIMIT_FSIZE, max(limits.memory_bytes, limits.output_bytes)),
-        (resource.RLIMIT_NOFILE, files),
+        (resource.RLIMIT_NOFILE, min(files, _hard_limit(resource.RLIMIT_NOFILE))),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
     ):
         resource.setrlimit(kind, (value, value))
+
+
+def _hard_limit(kind: int) -> int:
+    _, hard = resource.getrlimit(kind)
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 
 def become_nobody() -> bool:

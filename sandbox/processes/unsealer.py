@@ -1,103 +1,99 @@
-"""The process that holds data keys: it turns jobs with keys into jobs with descriptors.
+"""The process that holds data keys: it turns jobs with keys into jobs without, and images.
 
 It knows the vault and no SQL. Each record from the door carries, as its first descriptor,
 the socket on which that request is answered. A job goes on to the fork server without the
-keys of its sources, with images in their place; if that fails, the refusal goes back.
+keys of its sources, with a socket on which its worker asks for images; a thread of its own
+answers there. If that fails, the refusal goes back to the door.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import socket
+import threading
 from pathlib import Path
 
 from sandbox import codec, protocol
 from sandbox.control import Done, Forget, HealthQuestion, HealthReport, Start
 from sandbox.errors import DistributionCorrupt, ProtocolError, SandboxError
 from sandbox.files.images import ImageCache
-from sandbox.needs import needs_of
 from sandbox.processes import channel, lockdown
+from sandbox.processes.image_service import CACHE_LOCK, JobImages, serve_images
 from sandbox.refusal import to_refusal
 
+# A CSV upload is put together in one file, and recoded into another.
+_SCRATCH: dict[type, int] = {protocol.ProfileJob: 2}
 
-def serve(door: socket.socket, fork_server: socket.socket, cache: ImageCache) -> None:
-    """Answer the door's records until it closes."""
-    while (record := channel.receive(door)) is not None:
-        payload, descriptors = record
+
+class Unsealer:
+    """Answers the door; each job in a thread of its own, which its keys do not outlive."""
+
+    def __init__(
+        self,
+        door: socket.socket,
+        fork_server: socket.socket,
+        cache: ImageCache,
+        budget_bytes: int,
+    ) -> None:
+        self._door = door
+        self._fork_server = fork_server
+        self._cache = cache
+        self._budget_bytes = budget_bytes
+        self._sending = threading.Lock()  # records to the fork server do not mix
+
+    def serve(self) -> None:
+        """Answer the door's records until it closes."""
+        while (record := channel.receive(self._door)) is not None:
+            payload, descriptors = record
+            threading.Thread(
+                target=self._answer, args=(payload, descriptors), daemon=True
+            ).start()
+
+    def _answer(self, payload: bytes, descriptors: list[int]) -> None:
+        reply = descriptors[0]
         try:
-            _answer(payload, descriptors, fork_server, cache)
+            message = codec.decode(codec.frame_payload(payload))
+            if isinstance(message, Forget):
+                with CACHE_LOCK:
+                    count = self._cache.forget(message.version_id)
+                _write(reply, Done(count))
+            elif isinstance(message, HealthQuestion):
+                cached, limit = self._cache.cached_bytes, self._cache.limit_bytes
+                _write(reply, HealthReport((), 0, 0, cached, limit, ""))
+            elif isinstance(message, protocol.Job):
+                self._hand_on(message, descriptors)
+            else:
+                raise ProtocolError("the unsealer takes jobs, Forget and HealthQuestion")  # noqa: TRY301 - the handler below answers it
+        except SandboxError as error:
+            _write(reply, to_refusal(error))
+        except Exception as error:  # noqa: BLE001 - a bad job must not end the daemon
+            kind = type(error).__name__
+            _write(reply, to_refusal(DistributionCorrupt(f"unsealing failed ({kind})")))
         finally:
             channel.close_all(descriptors)
 
-
-def _answer(
-    payload: bytes, descriptors: list[int], fork_server: socket.socket, cache: ImageCache
-) -> None:
-    reply, *outputs = descriptors
-    try:
-        message = codec.decode(codec.frame_payload(payload))
-        if isinstance(message, Forget):
-            _write(reply, Done(cache.forget(message.version_id)))
-        elif isinstance(message, HealthQuestion):
-            cached, limit = cache.cached_bytes, cache.limit_bytes
-            _write(reply, HealthReport((), 0, 0, cached, limit, ""))
-        elif isinstance(message, protocol.Job):
-            _hand_on(message, reply, outputs, fork_server, cache)
-        else:
-            raise ProtocolError("the unsealer takes jobs, Forget and HealthQuestion")  # noqa: TRY301 - the handler below answers it
-    except SandboxError as error:
-        _write(reply, to_refusal(error))
-    except Exception as error:  # noqa: BLE001 - a bad job must not end the daemon
-        kind = type(error).__name__
-        _write(reply, to_refusal(DistributionCorrupt(f"unsealing failed ({kind})")))
-
-
-def _hand_on(
-    job: protocol.Job,
-    reply: int,
-    outputs: list[int],
-    fork_server: socket.socket,
-    cache: ImageCache,
-) -> None:
-    images: list[tuple[str, list[int]]] = []
-    try:
-        _unseal(job, cache, images)
+    def _hand_on(self, job: protocol.Job, descriptors: list[int]) -> None:
+        images = JobImages(job, self._cache, self._budget_bytes)
         start = Start(
-            job=codec.encode(without_source_keys(job)),
-            outputs=len(outputs),
-            images=tuple((table, len(opened)) for table, opened in images),
+            job_id=job.job_id,
+            outputs=len(descriptors) - 1,
+            scratch=_SCRATCH.get(type(job), 0),
+            limits=job.limits,
         )
-        opened = [descriptor for _, shards in images for descriptor in shards]
-        channel.send(fork_server, codec.encode(start), [reply, *outputs, *opened])
-    finally:
-        for _, shards in images:
-            channel.close_all(shards)
-
-
-def _unseal(
-    job: protocol.Job, cache: ImageCache, images: list[tuple[str, list[int]]]
-) -> None:
-    """Add to `images` what the worker may see, so that it is closed on failure too."""
-    if isinstance(job, protocol.AnalyseJob):
-        return
-    if isinstance(job, protocol.ProfileJob):
-        images.append(("", [cache.upload(job.source)]))
-        return
-    needs = needs_of(job)
-    for table in tables_of(job):
-        images.append((table.table, cache.table(table, needs[table.table])))
-
-
-def tables_of(job: protocol.Job) -> tuple[protocol.EncryptedTable, ...]:
-    """Return the encrypted tables that a job reads."""
-    if isinstance(job, protocol.PartitionJob):
-        return (job.source,)
-    if isinstance(job, protocol.SubsetJob):
-        return (job.table,)
-    if isinstance(job, protocol.ExecuteJob):
-        return job.tables
-    return ()
+        record = codec.encode(start) + codec.encode(without_source_keys(job))
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                given = [descriptors[0], theirs.fileno(), *descriptors[1:]]
+                with self._sending:
+                    channel.send(self._fork_server, record, given)
+            # From here on the job's own socket is the worker's alone: its end is the job's.
+            channel.close_all(descriptors)
+            descriptors.clear()
+            with contextlib.suppress(OSError, SandboxError):  # the worker is gone, or mad
+                serve_images(ours, images)
 
 
 def without_source_keys(job: protocol.Job) -> protocol.Job:
@@ -129,9 +125,11 @@ def _write(reply: int, message: codec.Message) -> None:
             return  # the door gave the request up
 
 
-def main(door: int, fork_server: int, vault: str, cache_bytes: int) -> None:
+def main(
+    door: int, fork_server: int, vault: str, cache_bytes: int, budget_bytes: int
+) -> None:
     """Be the unsealer over these inherited sockets; returns when the door closes."""
     lockdown.confine_unsealer(Path(vault))
     cache = ImageCache(Path(vault), cache_bytes)
     with socket.socket(fileno=door) as door_end, socket.socket(fileno=fork_server) as fork:
-        serve(door_end, fork, cache)
+        Unsealer(door_end, fork, cache, budget_bytes).serve()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import resource
+import socket
 import time
 import traceback
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -20,23 +21,22 @@ from sandbox.errors import EngineFailed, ResourceExceeded, SandboxError
 from sandbox.intake import ingest
 from sandbox.intake.partition import partition
 from sandbox.processes import lockdown
+from sandbox.processes.image_source import PulledImages, open_everything
 from sandbox.refusal import to_refusal
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Descriptors:
-    """What a worker was given: its own socket, files to write, images by table, scratch."""
+    """What a worker was given: its own socket, its image source, files to write."""
 
     reply: int
+    source: int
     outputs: tuple[int, ...]
-    images: Mapping[str, tuple[int, ...]]
-    scratch: int | None = None  # an empty memfd, for those that must recode their input
+    scratch: tuple[int, ...] = ()  # empty files in memory
 
     def all(self) -> list[int]:
         """Every descriptor that must stay open."""
-        opened = [self.reply, *self.outputs]
-        opened += [descriptor for shards in self.images.values() for descriptor in shards]
-        return opened if self.scratch is None else [*opened, self.scratch]
+        return [self.reply, self.source, *self.outputs, *self.scratch]
 
 
 def main(job: protocol.Job, descriptors: Descriptors, parent: int) -> None:
@@ -60,7 +60,12 @@ def run(job: protocol.Job, descriptors: Descriptors) -> protocol.Outcome:
     """Dispatch by kind; errors of engine, policy and memory come out as ours."""
     started = time.monotonic()
     try:
-        outcome = _dispatch(job, descriptors)
+        # By number and kind: what asks the kernel for them is not in the filter.
+        with socket.socket(
+            socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=descriptors.source
+        ) as channel:
+            images = PulledImages(channel)
+            outcome = _dispatch(job, descriptors, images)
     except (MemoryError, duckdb.OutOfMemoryException) as error:
         raise _out_of_memory(job.limits) from error
     except duckdb.Error as error:
@@ -69,45 +74,55 @@ def run(job: protocol.Job, descriptors: Descriptors) -> protocol.Outcome:
             f"the engine refused the statement ({type(error).__name__})",
             hint="Simplify it, or report it with its fingerprint.",
         ) from error
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        # Files in memory are memory too, and a file's size has the limit of the memory.
+        raise _out_of_memory(job.limits) from error
     except PolicyError as error:
         raise SandboxError(error.message, hint=error.hint, code=error.code) from error
     used = resource.getrusage(resource.RUSAGE_SELF)
     metering = protocol.Metering(
         cpu_seconds=round(used.ru_utime + used.ru_stime, 4),
         peak_memory_bytes=used.ru_maxrss * 1024,
-        bytes_scanned=sum(
-            os.fstat(descriptor).st_size
-            for shards in descriptors.images.values()
-            for descriptor in shards
-        ),
+        bytes_scanned=images.opened_bytes,
         wall_seconds=round(time.monotonic() - started, 4),
     )
     return dataclasses.replace(outcome, metering=metering)
 
 
-def _dispatch(job: protocol.Job, given: Descriptors) -> protocol.Outcome:
+def _dispatch(
+    job: protocol.Job, given: Descriptors, images: PulledImages
+) -> protocol.Outcome:
     if isinstance(job, protocol.ProfileJob):
-        (source,) = given.images[""]
-        return ingest.profile_upload(job, source, given.outputs[0], given.scratch)
+        upload, scratch = given.scratch
+        _put_together(images, upload)
+        return ingest.profile_upload(job, upload, given.outputs[0], scratch)
     if isinstance(job, protocol.PartitionJob):
-        return partition(job, _paths(given.images), given.outputs)
+        return partition(job, open_everything(images), given.outputs)
     if isinstance(job, protocol.SubsetJob):
-        return subset.write_package(job, _paths(given.images), given.outputs[0])
+        return subset.write_package(job, open_everything(images), given.outputs[0])
     if isinstance(job, protocol.AnalyseJob):
         from sandbox import analyse
 
         return analyse.run(job)
     from sandbox import execute
 
-    with contextlib.closing(open_engine(_paths(given.images), job.limits)) as connection:
+    paths = open_everything(images)
+    with contextlib.closing(open_engine(paths, job.limits)) as connection:
         return execute.run(job, connection)
 
 
-def _paths(images: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
-    return {
-        table: [f"/proc/self/fd/{descriptor}" for descriptor in shards]
-        for table, shards in images.items()
-    }
+def _put_together(images: PulledImages, target: int) -> None:
+    """Write the upload's segments one behind the other, one open at a time."""
+    ((table, sizes),) = images.tables.items()
+    for index in range(len(sizes)):
+        ((path,),) = images.open({table: [index]}).values()
+        segment = int(path.rsplit("/", 1)[1])
+        while piece := os.read(segment, 1024**2):
+            _write_all(target, piece)
+    images.close()
+    os.lseek(target, 0, os.SEEK_SET)
 
 
 def _limited_frame(outcome: protocol.Outcome, limits: protocol.Limits) -> bytes:

@@ -39,7 +39,9 @@ MESSAGES: list[codec.Message] = [
     control.Done(2),
     control.HealthReport((control.Layer("landlock", True, True),), 1, 0, 0, 0, "2"),
     control.Exit("j", control.Ending.LOST, 9),
-    control.Start(b"frame", 1, (("t", 2),)),
+    control.Start("job", 1, 2, protocol.Limits()),
+    control.Offered((("t", (1, 2)),), 3),
+    control.Wanted((("t", (1, 0)),)),
 ]
 
 

@@ -1,0 +1,197 @@
+"""TPC-H tables, generated here: as plain Parquet by DuckDB, and in a vault by the product.
+
+Both hold the same rows. The generator is `tpchgen-cli`, an optional package; nothing is
+downloaded. A vault is kept as long as the code that writes it stays as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+import sandbox
+from benchmarks.apart import apart
+from benchmarks.options import Options
+from sandbox.needs import Need
+from sandbox.protocol import EncryptedTable, Limits, PartitionJob, StoredFile, TableSchema
+from sandbox.quoting import text_literal
+
+# Each table, and the column whose value says to which shard a row goes: orders are whole.
+UNITS: dict[str, tuple[str, ...]] = {
+    "region": (),
+    "nation": (),
+    "supplier": (),
+    "customer": ("c_custkey",),
+    "part": (),
+    "partsupp": (),
+    "orders": ("o_orderkey",),
+    "lineitem": ("l_orderkey",),
+}
+# Of generated, public rows: these keys protect nothing.
+_KEY = hashlib.sha256(b"benchmark data key").digest()
+_SHARD_KEY = hashlib.sha256(b"benchmark shard key").digest()
+_ROWS_PER_SHARD, _MOST_SHARDS = 500_000, 64
+
+
+@dataclass(frozen=True, slots=True)
+class Tpch:
+    """The tables at one scale factor."""
+
+    scale: float
+    plain: dict[str, str]
+    vault: Path
+    tables: dict[str, EncryptedTable]
+    schemas: dict[str, TableSchema]
+
+    def mentioned(self, sql: str) -> dict[str, Need]:
+        """Return for each table that `sql` names the columns that it names.
+
+        A table none of whose columns is named needs the first one.
+        """
+        words = set(re.findall(r"[a-z0-9_]+", sql.lower()))
+        needs = {}
+        for table, schema in self.schemas.items():
+            if table in words:
+                names = [name for name, _ in schema.columns]
+                needed = frozenset(words & set(names)) or frozenset(names[:1])
+                needs[table] = Need(needed, None)
+        return needs
+
+
+def prepare(options: Options, folder: Path, scale: float | None = None) -> Tpch:
+    """Generate what is not in `folder` yet, and say what lies there."""
+    scale = scale if scale is not None else options.scale or 1.0
+    root = folder / f"tpch-{scale:g}"
+    plain = root / "plain"
+    if not (plain / "done").exists():
+        _generate(root, plain, scale)
+    paths = {table: str(plain / f"{table}.parquet") for table in UNITS}
+    vault = root / f"vault-{_writer()}"
+    if not (vault / "tables.json").exists():
+        for stale in root.glob("vault-*"):
+            shutil.rmtree(stale)
+        started = time.perf_counter()
+        vault.mkdir(parents=True)
+        described = {
+            table: apart(lambda t=table: _encrypt(vault, t, paths)) for table in UNITS
+        }
+        (vault / "tables.json").write_text(json.dumps(described))
+        say(f"wrote the vault at scale {scale:g} in {time.perf_counter() - started:.0f} s")
+    described = json.loads((vault / "tables.json").read_text())
+    return Tpch(
+        scale,
+        paths,
+        vault,
+        {
+            table: EncryptedTable(
+                table, f"tpch-{table}", tuple(StoredFile(*file) for file in files), _KEY
+            )
+            for table, (files, _) in described.items()
+        },
+        {
+            table: TableSchema(table, tuple((name, kind) for name, kind in columns))
+            for table, (_, columns) in described.items()
+        },
+    )
+
+
+def generator() -> str:
+    """Return where `tpchgen-cli` is; SystemExit if it is not installed."""
+    beside = Path(sys.executable).with_name("tpchgen-cli")
+    found = str(beside) if beside.exists() else shutil.which("tpchgen-cli")
+    if found is None:
+        raise SystemExit(
+            "this benchmark generates its data with tpchgen-cli, which is not installed:"
+            " pip install tpchgen-cli"
+        )
+    return found
+
+
+def shards_for(rows: int) -> int:
+    """Return how many shards a table of that size has: a power of two, at most 64."""
+    most = min(max(1, rows // _ROWS_PER_SHARD), _MOST_SHARDS)
+    return 1 << (most.bit_length() - 1)
+
+
+def _generate(root: Path, plain: Path, scale: float) -> None:
+    started = time.perf_counter()
+    made = root / "generated"
+    made.mkdir(parents=True, exist_ok=True)
+    plain.mkdir(exist_ok=True)
+    subprocess.run(
+        [
+            generator(), "parquet", "--scale-factor", f"{scale:g}",
+            "--output-dir", str(made), "--overwrite", "--quiet", "--num-threads", "2",
+        ],
+        check=True,
+    )  # fmt: skip
+    for table in UNITS:
+        apart(lambda t=table: _copy(made / f"{t}.parquet", plain / f"{t}.parquet"))
+    shutil.rmtree(made)
+    (plain / "done").touch()
+    say(f"generated scale {scale:g} in {time.perf_counter() - started:.0f} s")
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Write plain Parquet as DuckDB does, with the codec of the vault."""
+    connection = duckdb.connect()
+    connection.execute("SET threads = 2")
+    connection.execute(
+        f"COPY (SELECT * FROM read_parquet({text_literal(str(source))}))"
+        f" TO {text_literal(str(target))} (FORMAT parquet, CODEC zstd, COMPRESSION_LEVEL 1)"
+    )
+    connection.close()
+
+
+def _encrypt(vault: Path, table: str, plain: dict[str, str]) -> object:
+    """Write one table's shards as the product's own ingest does."""
+    from sandbox.intake.partition import partition
+
+    connection = duckdb.connect()
+    path = text_literal(plain[table])
+    rows = connection.execute(f"SELECT count(*) FROM read_parquet({path})").fetchall()[0][0]
+    connection.close()
+    names = tuple(f"{table}/{index}" for index in range(shards_for(rows)))
+    (vault / table).mkdir()
+    outputs = [os.open(vault / name, os.O_RDWR | os.O_CREAT, 0o600) for name in names]
+    job = PartitionJob(
+        job_id="benchmark",
+        source=EncryptedTable(table, "plain", (), _KEY),
+        units=UNITS[table],
+        shard_key=_SHARD_KEY,
+        version_id=f"tpch-{table}",
+        outputs=names,
+        output_key=_KEY,
+        limits=Limits(memory_bytes=4 * 1024**3),
+    )
+    outcome = partition(job, {table: [plain[table]]}, outputs)
+    files = []
+    for name, file in zip(names, outcome.files, strict=True):
+        with (vault / name).open("rb") as stored:
+            digest = hashlib.file_digest(stored, "sha256").hexdigest()
+        files.append((name, digest, (vault / name).stat().st_size, file.rows))
+    return files, outcome.schema.columns
+
+
+def _writer() -> str:
+    """Digest of the code that writes shards: another writer, another vault."""
+    root = Path(sandbox.__file__).parent
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for path in (*sorted((root / "files").glob("*.py")), root / "intake" / "partition.py"):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:10]
+
+
+def say(text: str) -> None:
+    """Tell who waits what is being done."""
+    print(text, file=sys.stderr, flush=True)

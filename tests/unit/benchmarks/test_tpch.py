@@ -1,0 +1,71 @@
+"""Each benchmark over TPC-H runs, at a scale at which its figures mean nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.tpch_data import shards_for
+
+_GENERATOR = Path(sys.executable).with_name("tpchgen-cli")
+pytestmark = [
+    pytest.mark.sandboxed,
+    pytest.mark.skipif(
+        not _GENERATOR.exists() and shutil.which("tpchgen-cli") is None,
+        reason="tpchgen-cli is not installed",
+    ),
+]
+_ROOT = Path(importlib.util.find_spec("benchmarks").origin).parent.parent
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tables are kept from one benchmark to the next."""
+    return tmp_path_factory.mktemp("benchmarks")
+
+
+def figures(data: Path, name: str, *more: str) -> dict[tuple[str, str], dict]:
+    """Run a benchmark as its user does; its rows by case and metric."""
+    out = data / f"{name}.json"
+    subprocess.run(
+        [
+            sys.executable, "-m", "benchmarks", name, "--scale", "0.01", "--runs", "1",
+            "--data", str(data), "--json", str(out), *more,
+        ],
+        check=True,
+        capture_output=True,
+        cwd=_ROOT,
+        timeout=300,
+    )  # fmt: skip
+    rows = json.loads(out.read_text())["rows"]
+    return {(row["case"], row["metric"]): row for row in rows}
+
+
+def test_sandbox_gives_each_query_all_metrics_and_a_mean(data: Path) -> None:
+    found = figures(data, "sandbox", "--only", "q6,q13")
+
+    metrics = {"warm", "cpu", "fresh", "job", "cold", "evicted"}
+    assert {m for case, m in found if case == "q13"} == metrics
+    assert {m for case, m in found if case == "geometric mean"} == metrics
+    assert all(row["value"] > 0 and row["ratio"] > 0 for row in found.values())
+
+
+def test_unseal_gives_a_rate_with_and_without_digests(data: Path) -> None:
+    found = figures(data, "unseal")
+
+    assert {metric for _, metric in found} == {"known", "verified"}
+    assert all(row["value"] > 0 for row in found.values())
+
+
+@pytest.mark.parametrize(
+    ("rows", "shards"),
+    [(0, 1), (999_999, 1), (1_000_000, 2), (6_001_215, 8), (10**9, 64)],
+)
+def test_shards_for_is_a_power_of_two_of_rows(rows: int, shards: int) -> None:
+    assert shards_for(rows) == shards
