@@ -25,19 +25,23 @@ _LOCKED = (
     "enable_progress_bar = false",
     "temp_directory = ''",  # no spilling: COPY inside it would be an exit
     "max_temp_directory_size = '0B'",
-    "allowed_directories = []",
     "TimeZone = 'UTC'",
 )
 
 
 def open_engine(
-    images: Mapping[str, Sequence[str]], limits: Limits, *, files: Sequence[str] = ()
+    images: Mapping[str, Sequence[str]],
+    limits: Limits,
+    *,
+    files: Sequence[str] = (),
+    directories: Sequence[str] = (),
 ) -> duckdb.DuckDBPyConnection:
     """Return a connection in which each table is a view over its Parquet files.
 
-    Afterwards the engine opens no file but those of `images`, and `files` for whoever names
-    them; it loads no extension, does not spill, and none of this can be set back. A view is
-    no boundary within a file: hand in images that hold only the columns a query may touch.
+    Afterwards the engine opens no file but those of `images`, and `files` and what lies in
+    `directories` for whoever names them; it loads no extension, does not spill, and none of
+    this can be set back. A view is no boundary within a file: hand in images that hold only
+    the columns a query may touch.
     """
     connection = duckdb.connect(":memory:")
     try:
@@ -47,6 +51,7 @@ def open_engine(
             connection.execute(f"SET {setting}")
         connection.execute(f"SET threads = {int(limits.threads)}")
         connection.execute(f"SET memory_limit = '{memory}B'")
+        connection.execute(f"SET allowed_directories = {_list(directories)}")
         connection.execute(f"SET allowed_paths = {_list([*paths, *files])}")
         connection.execute("SET enable_external_access = false")
         show_tables(connection, images)

@@ -145,13 +145,22 @@ class OpenInParts:
             units = _aligned(readings, self._policy)
         except Misaligned as error:
             raise _not_aligned(error) from None
-        public = [name for name in names if units[name] is None]
+        partitioned = [name for name in names if units[name] is not None]
+        return self._divided(
+            partitioned=partitioned,
+            whole=[name for name in names if units[name] is None],
+            spreads=all(units[name] for name in partitioned),
+        )
+
+    def _divided(
+        self, *, partitioned: Sequence[str], whole: Sequence[str], spreads: bool
+    ) -> Division:
         return divided(
-            sizes,
-            partitioned=[name for name in names if units[name] is not None],
-            whole=public,
-            budget_bytes=budget,
-            spreads=all(units[name] for name in names if units[name] is not None),
+            self._source.tables,
+            partitioned=partitioned,
+            whole=whole,
+            budget_bytes=self._source.budget_bytes,
+            spreads=spreads,
         )
 
     def _end(self) -> None:
@@ -166,17 +175,9 @@ def _not_aligned(error: Misaligned) -> ResourceExceeded:
     return needs_more_memory(f"it has {error}, so it cannot be read in parts")
 
 
-def held(
-    connection: duckdb.DuckDBPyConnection, policy: Policy, source: ImageSource | None
-) -> Holding:
-    """Return the tables of a connection, or those of a source: all open where they fit."""
-    if source is None:
-        return AllOpen(connection, policy)
-    if sum(map(sum, source.tables.values())) > source.budget_bytes:
-        return OpenInParts(connection, policy, source)
-    every = {name: range(len(sizes)) for name, sizes in source.tables.items()}
-    show_tables(connection, source.open(every))
-    return AllOpen(connection, policy)
+def fits(source: ImageSource) -> bool:
+    """Whether every table of a job can be open at once."""
+    return sum(map(sum, source.tables.values())) <= source.budget_bytes
 
 
 def _aligned(

@@ -16,7 +16,6 @@ import duckdb
 
 from policies.errors import PolicyError
 from sandbox import codec, protocol, subset
-from sandbox.engine import open_engine
 from sandbox.errors import EngineFailed, ResourceExceeded, SandboxError
 from sandbox.intake import ingest
 from sandbox.intake.partition import partition
@@ -108,9 +107,7 @@ def _dispatch(
         return analyse.run(job)
     from sandbox import execute
 
-    paths = open_everything(images)
-    with contextlib.closing(open_engine(paths, job.limits)) as connection:
-        return execute.run(job, connection)
+    return execute.run(job, images)
 
 
 def _put_together(images: PulledImages, target: int) -> None:

@@ -19,7 +19,7 @@ from sandbox.disclosure.recombine import Value, contributes, sets_of, values_of
 from sandbox.disclosure.suppression import is_unproven, judge, judge_unanimity
 from sandbox.history import pairs as past
 from sandbox.history.entry import Past, entry, join_entries
-from sandbox.passes.holding import Holding, ImageSource, held
+from sandbox.passes.holding import AllOpen, Holding
 from sandbox.passes.rows import Answer, Rows
 from sandbox.plan.block import Block
 from sandbox.plan.plan import Plan
@@ -90,19 +90,31 @@ def release(
     *,
     history: Sequence[str],
     limits: Limits,
-    source: ImageSource | None = None,
 ) -> Released:
     """Return the controlled result of `plan` over the tables of `connection`.
 
-    With a `source` the connection has no tables: they are opened from there, all at once
-    where they fit, or in parts. What leaves is the same either way.
+    Raises what `release_held` raises.
+    """
+    holding = AllOpen(connection, policy)
+    return release_held(plan, policy, rule, holding, history=history, limits=limits)
+
+
+def release_held(
+    plan: Plan,
+    policy: Policy,
+    rule: AggregateRule,
+    holding: Holding,
+    *,
+    history: Sequence[str],
+    limits: Limits,
+) -> Released:
+    """Return the controlled result of `plan` over the tables of `holding`.
 
     Blocks run one after another, coarse ones first, and each is compared with those before
     it as with earlier releases: a total beside its parts tells what one part withholds.
     Raises QueryRejected where a result that re-enters is withheld, and ResourceExceeded
     (`needs_more_memory`) where what is asked cannot be read in parts that fit.
     """
-    holding = held(connection, policy, source)
     done: dict[int, Controlled] = {}
     with StageTwo(limits) as stage_two:
         for name in public_in(plan):
