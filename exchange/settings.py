@@ -39,6 +39,41 @@ BONDED_OPERATION_LEASE_SECONDS: Final[int] = env.int(
 BONDED_SWEEP_SECONDS: Final[float] = env.float("BONDED_SWEEP_SECONDS", default=5.0)
 BONDED_SEAL_SECONDS: Final[float] = env.float("BONDED_SEAL_SECONDS", default=0.5)
 
+
+def _path(name: str | None) -> Path | None:
+    return Path(name) if name else None
+
+
+# Who holds the master keys (exchange.keys.choice). Secrets are in files, never here.
+BONDED_KEY_PROVIDER: Final[str] = env.str("BONDED_KEY_PROVIDER", default="file")
+BONDED_KEYRING_PASSPHRASE_FILE: Final = _path(
+    env.str("BONDED_KEYRING_PASSPHRASE_FILE", default="")
+)
+BONDED_TRANSIT_URL: Final[str] = env.str("BONDED_TRANSIT_URL", default="")
+BONDED_TRANSIT_MOUNT: Final[str] = env.str("BONDED_TRANSIT_MOUNT", default="transit")
+BONDED_TRANSIT_KEY: Final[str] = env.str("BONDED_TRANSIT_KEY", default="bonded")
+BONDED_TRANSIT_NAMESPACE: Final[str] = env.str("BONDED_TRANSIT_NAMESPACE", default="")
+BONDED_TRANSIT_TOKEN_FILE: Final = _path(env.str("BONDED_TRANSIT_TOKEN_FILE", default=""))
+BONDED_TRANSIT_ROLE_ID_FILE: Final = _path(
+    env.str("BONDED_TRANSIT_ROLE_ID_FILE", default="")
+)
+BONDED_TRANSIT_SECRET_ID_FILE: Final = _path(
+    env.str("BONDED_TRANSIT_SECRET_ID_FILE", default="")
+)
+BONDED_TRANSIT_CA_FILE: Final = _path(env.str("BONDED_TRANSIT_CA_FILE", default=""))
+BONDED_TRANSIT_TIMEOUT_SECONDS: Final[float] = env.float(
+    "BONDED_TRANSIT_TIMEOUT_SECONDS", default=3.0
+)
+BONDED_PKCS11_MODULE: Final = _path(env.str("BONDED_PKCS11_MODULE", default=""))
+BONDED_PKCS11_TOKEN: Final[str] = env.str("BONDED_PKCS11_TOKEN", default="bonded")
+BONDED_PKCS11_LABEL: Final[str] = env.str("BONDED_PKCS11_LABEL", default="bonded")
+BONDED_PKCS11_PIN_FILE: Final = _path(env.str("BONDED_PKCS11_PIN_FILE", default=""))
+
+if BONDED_KEY_PROVIDER not in {"file", "transit", "pkcs11"}:
+    raise ImproperlyConfigured(
+        f"BONDED_KEY_PROVIDER is {BONDED_KEY_PROVIDER!r}; it must be file, transit or "
+        "pkcs11."
+    )
 if BONDED_MODE not in {"demo", "development", "production"}:
     raise ImproperlyConfigured(
         f"BONDED_MODE is {BONDED_MODE!r}; it must be demo, development or production."
@@ -103,6 +138,11 @@ if IS_PRODUCTION:
     if "*" in ALLOWED_HOSTS or not env.list("BONDED_ALLOWED_HOSTS", default=[]):
         raise ImproperlyConfigured(
             "BONDED_ALLOWED_HOSTS must name this node's hosts in production, and not be *."
+        )
+    if BONDED_TRANSIT_URL and not BONDED_TRANSIT_URL.startswith("https://"):
+        raise ImproperlyConfigured(
+            "BONDED_TRANSIT_URL must begin with https:// in production: organisation keys "
+            "cross that way in clear."
         )
     if "BONDED_NODE_NAME" not in env.ENVIRON:
         raise ImproperlyConfigured(

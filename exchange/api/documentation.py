@@ -33,6 +33,7 @@ class Entrance(Open):
         links = {name: reverse(f"api:{name}") for name in names}
         links |= {
             "audit_events": reverse("api:events"),
+            "health": reverse("api:health"),
             "log_checkpoint": reverse("api:log-checkpoint"),
             "log_key": reverse("api:log-key"),
             "openapi": reverse("api:schema"),

@@ -378,6 +378,22 @@ STAGES: dict[str, Kind] = {
         409, "The key was destroyed", "What it opened cannot be opened any more."
     ),
     "key_not_issued": Kind(409, "There is no such key", OPERATOR),
+    "key_provider_denied": Kind(503, "The key provider does not let the node in", OPERATOR),
+    "key_provider_misconfigured": Kind(
+        503, "The node's key provider is not set up right", OPERATOR
+    ),
+    "key_provider_sealed": Kind(
+        503, "The key provider is sealed", "Wait until its operators have unsealed it."
+    ),
+    "key_provider_unreachable": Kind(503, "The key provider does not answer", LATER),
+    "keyring_passphrase_missing": Kind(503, "The node's keyring is locked", OPERATOR),
+    "keyring_passphrase_wrong": Kind(503, "The node's keyring is locked", OPERATOR),
+    "master_key_in_use": Kind(
+        409,
+        "The master key is in use",
+        "Rotate the master key and bring every organisation's key under the new one.",
+    ),
+    "master_key_missing": Kind(503, "The node's master key is missing", OPERATOR),
     "keyring_unusable": Kind(503, "The node's keys cannot be opened", OPERATOR),
     "log_empty": Kind(
         404, "Nothing is sealed in the log yet", "Try again in a few seconds."

@@ -14,6 +14,7 @@ from exchange.api.audit import Events
 from exchange.api.datasets import Datasets
 from exchange.api.errors import unknown_address
 from exchange.api.grants import Grants
+from exchange.api.health import Health
 from exchange.api.operations import Operations
 from exchange.api.policies import Policies
 from exchange.api.queries import Queries
@@ -52,6 +53,7 @@ urlpatterns = [
     path("schema", about.Schema.as_view(), name="schema"),
     path("problems", about.Problems.as_view(), name="problems"),
     path("problems/<str:code>", about.ProblemPage.as_view(), name="problem"),
+    path("health", Health.as_view(), name="health"),
     path("log/checkpoint", log.CheckpointView.as_view(), name="log-checkpoint"),
     path("log/key", log.VerifierKeyView.as_view(), name="log-key"),
     at("me", Myself, "me", get="retrieve"),

@@ -1,24 +1,20 @@
-"""Who holds the node's master keys, and wraps what must not lie about in clear.
+"""What the exchange needs of whoever holds the node's master keys, and how it may fail.
 
-`KeyProvider` is what the exchange needs of a KMS. Two stand here: a keyring in one file
-(0600, the default of a small node) and one in memory (tests, the simulator's kin). All run
-through `tests.unit.exchange.keys.provider_contract`.
+The implementations: `keyring` (one file, the default of a small node), `transit`
+(HashiCorp Vault, OpenBao), `hardware` (PKCS#11). All run through
+`tests.unit.exchange.keys.provider_contract`; `choice` says which one a node uses.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import secrets
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from exchange.errors import Unavailable
-from exchange.private_files import replace, write_new
+from exchange.errors import Conflict, Unavailable
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -30,10 +26,40 @@ class KeyUnusable(Unavailable):
     code = "key_unusable"
 
 
-class KeyringUnusable(Unavailable):
-    """The keyring file is missing, malformed, or open to others."""
+class ProviderUnavailable(Unavailable):
+    """Nobody answers, or not in time. What was asked may be asked again."""
 
-    code = "keyring_unusable"
+    code = "key_provider_unreachable"
+
+
+class ProviderSealed(ProviderUnavailable):
+    """The provider answers, and holds its own keys locked."""
+
+    code = "key_provider_sealed"
+
+
+class ProviderDenied(ProviderUnavailable):
+    """The provider does not take the node's credential, or not for this."""
+
+    code = "key_provider_denied"
+
+
+class MasterKeyMissing(ProviderUnavailable):
+    """The provider answers, and has no master key of this node."""
+
+    code = "master_key_missing"
+
+
+class ProviderMisconfigured(ProviderUnavailable):
+    """The settings cannot work: a file is missing, or the key is of an unfit kind."""
+
+    code = "key_provider_misconfigured"
+
+
+class MasterKeyInUse(Conflict):
+    """The master key that was to be retired is the current one, or opens something."""
+
+    code = "master_key_in_use"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +76,19 @@ class KeyProvider(Protocol):
     Owed by every implementation: `unwrap(wrap(k, c), c) == k` for 32-byte keys, also after
     any number of `rotate()`; KeyUnusable for another context, an altered blob or an unknown
     ref; two wraps of one key differ; `rotate()` is durable before it returns, and from then
-    on `current` names the new master key; no key in any message, log line or repr.
+    on `current` names the new master key, in every process; `refs()` lists the master keys
+    that still open something, oldest first, `current` last; after `retire(ref)` what lies
+    under that one or an older one does not open any more (KeyUnusable), and the current one
+    is refused (MasterKeyInUse). Refs are at most 128 characters and unique among providers.
+    Whatever else goes wrong is a ProviderUnavailable with its code, within seconds, and the
+    next call tries anew. Safe to share between threads and to use after a fork. No key, no
+    credential in any message, log line or repr.
     """
 
     @property
     def current(self) -> str: ...
+
+    def refs(self) -> tuple[str, ...]: ...
 
     def wrap(self, key: bytes, *, context: bytes) -> Wrapped: ...
 
@@ -62,11 +96,19 @@ class KeyProvider(Protocol):
 
     def rotate(self) -> str: ...
 
+    def retire(self, ref: str) -> None: ...
+
+
+def check_works(provider: KeyProvider) -> None:
+    """Raise what stops `provider` from wrapping a key and opening it again, if anything."""
+    probe, context = secrets.token_bytes(KEY_BYTES), b"bonded/check/1"
+    if provider.unwrap(provider.wrap(probe, context=context), context=context) != probe:
+        raise KeyUnusable("The key provider returns another key than it was given.")
+
 
 def seal_key(key: bytes, *, under: bytes, context: bytes) -> bytes:
     """Return nonce ‖ AES-256-GCM(key) with `context` as associated data."""
-    if len(key) != KEY_BYTES:
-        raise KeyUnusable(f"a key to wrap has {len(key)} bytes, expected {KEY_BYTES}")
+    check_length(key)
     nonce = secrets.token_bytes(NONCE_BYTES)
     return nonce + AESGCM(under).encrypt(nonce, key, context)
 
@@ -76,10 +118,28 @@ def open_key(blob: bytes, *, under: bytes, context: bytes) -> bytes:
     try:
         return AESGCM(under).decrypt(blob[:NONCE_BYTES], blob[NONCE_BYTES:], context)
     except (InvalidTag, ValueError) as error:
-        raise KeyUnusable(
-            "A wrapped key does not open in the place it was presented for.",
-            hint="Restore the keyring and the database from the same backup.",
-        ) from error
+        raise does_not_open() from error
+
+
+def check_length(key: bytes) -> None:
+    """Raise KeyUnusable unless `key` has the length of our keys."""
+    if len(key) != KEY_BYTES:
+        raise KeyUnusable(f"a key to wrap has {len(key)} bytes, expected {KEY_BYTES}")
+
+
+def does_not_open() -> KeyUnusable:
+    return KeyUnusable(
+        "A wrapped key does not open in the place it was presented for.",
+        hint="Restore the key provider and the database from the same backup.",
+    )
+
+
+def no_such_master(ref: str) -> KeyUnusable:
+    return KeyUnusable(
+        f"The key provider has no master key {ref}.",
+        hint="It was retired, or belongs to another provider or node: see "
+        "`manage.py keys status`.",
+    )
 
 
 class MemoryKeyring:
@@ -97,6 +157,9 @@ class MemoryKeyring:
     def current(self) -> str:
         return self._current
 
+    def refs(self) -> tuple[str, ...]:
+        return tuple(self._keys)
+
     def wrap(self, key: bytes, *, context: bytes) -> Wrapped:
         blob = seal_key(key, under=self._keys[self._current], context=context)
         return Wrapped(blob=blob, ref=self._current)
@@ -104,7 +167,7 @@ class MemoryKeyring:
     def unwrap(self, wrapped: Wrapped, *, context: bytes) -> bytes:
         master = self._keys.get(wrapped.ref)
         if master is None:
-            raise KeyUnusable(f"the keyring has no master key {wrapped.ref}")
+            raise no_such_master(wrapped.ref)
         return open_key(wrapped.blob, under=master, context=context)
 
     def rotate(self) -> str:
@@ -113,76 +176,23 @@ class MemoryKeyring:
         self._current = ref
         return ref
 
-
-class FileKeyring:
-    """Master keys in one JSON file, mode 0600, replaced atomically at rotation."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._keys, self._current = _read_keyring(path)
-
-    @classmethod
-    def create(cls, path: Path) -> FileKeyring:
-        """Write a keyring with one fresh key. Raises FileExistsError if there is one."""
-        ref = secrets.token_hex(8)
-        write_new(path, _dump_keyring({ref: secrets.token_bytes(KEY_BYTES)}, ref))
-        return cls(path)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({len(self._keys)} master keys)"
-
-    @property
-    def current(self) -> str:
-        return self._current
-
-    def wrap(self, key: bytes, *, context: bytes) -> Wrapped:
-        blob = seal_key(key, under=self._keys[self._current], context=context)
-        return Wrapped(blob=blob, ref=self._current)
-
-    def unwrap(self, wrapped: Wrapped, *, context: bytes) -> bytes:
-        if wrapped.ref not in self._keys:
-            # Another process may have rotated since this one read the file.
-            self._keys, self._current = _read_keyring(self._path)
-        master = self._keys.get(wrapped.ref)
-        if master is None:
-            raise KeyUnusable(f"the keyring has no master key {wrapped.ref}")
-        return open_key(wrapped.blob, under=master, context=context)
-
-    def rotate(self) -> str:
-        keys, _ = _read_keyring(self._path)
-        ref = secrets.token_hex(8)
-        keys[ref] = secrets.token_bytes(KEY_BYTES)
-        replace(self._path, _dump_keyring(keys, ref))
-        self._keys, self._current = keys, ref
-        return ref
+    def retire(self, ref: str) -> None:
+        check_may_retire(self, ref)
+        for older in older_and(self, ref):
+            del self._keys[older]
 
 
-def _dump_keyring(keys: dict[str, bytes], current: str) -> str:
-    encoded = {ref: base64.b64encode(key).decode() for ref, key in keys.items()}
-    return json.dumps({"format": "bonded-keyring/1", "current": current, "keys": encoded})
+def check_may_retire(provider: KeyProvider, ref: str) -> None:
+    """Raise MasterKeyInUse for the current master key, KeyUnusable for an unknown one."""
+    if ref == provider.current:
+        raise MasterKeyInUse(
+            "This is the current master key.", hint="Rotate the master key first."
+        )
+    if ref not in provider.refs():
+        raise no_such_master(ref)
 
 
-def _read_keyring(path: Path) -> tuple[dict[str, bytes], str]:
-    try:
-        mode = path.stat().st_mode & 0o777
-        if mode & 0o077:
-            raise KeyringUnusable(
-                f"The keyring's mode is {mode:o}, expected 600: others could read it.",
-                hint="Set the mode to 600; rotate the master key if somebody may have.",
-            )
-        document = json.loads(path.read_text(encoding="ascii"))
-        if document["format"] != "bonded-keyring/1":
-            raise KeyringUnusable("The keyring is of a format this version does not know.")
-        keys = {r: base64.b64decode(k, validate=True) for r, k in document["keys"].items()}
-        current = document["current"]
-    except FileNotFoundError as error:
-        raise KeyringUnusable(
-            "The node has no keyring.", hint="Run `manage.py setup`."
-        ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise KeyringUnusable(
-            "The keyring cannot be read.", hint="Restore it from a backup."
-        ) from error
-    if current not in keys or any(len(key) != KEY_BYTES for key in keys.values()):
-        raise KeyringUnusable("The keyring's keys do not fit its format.")
-    return keys, current
+def older_and(provider: KeyProvider, ref: str) -> tuple[str, ...]:
+    """The refs up to and with `ref`, oldest first."""
+    refs = provider.refs()
+    return refs[: refs.index(ref) + 1]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from functools import cache
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
@@ -16,22 +14,10 @@ from exchange.audit.actors import NODE, Actor
 from exchange.audit.events import EventType
 from exchange.audit.services import Subject, record, subject_of
 from exchange.errors import Conflict
+from exchange.keys.choice import provider, provider_for
 from exchange.keys.models import DataKey, KeyPurpose, KeyState, OrganisationKey
-from exchange.keys.provider import (
-    KEY_BYTES,
-    FileKeyring,
-    KeyProvider,
-    Wrapped,
-    open_key,
-    seal_key,
-)
+from exchange.keys.provider import KEY_BYTES, Wrapped, open_key, seal_key
 from exchange.parties.models import Organisation
-
-
-@cache
-def provider() -> KeyProvider:
-    """Return the node's key provider; the file is read once in a process."""
-    return FileKeyring(settings.KEYRING_FILE)
 
 
 def issue_data_key(
@@ -223,7 +209,7 @@ def _store_organisation_key(
 
 
 def _open_organisation_key(key: OrganisationKey) -> bytes:
-    return provider().unwrap(
+    return provider_for(key.provider_ref).unwrap(
         Wrapped(blob=bytes(key.wrapped), ref=key.provider_ref),
         context=_organisation_context(key.organisation, key.generation),
     )

@@ -9,7 +9,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from exchange.audit.signing import signing_key
 from exchange.errors import ExchangeError, Unavailable
-from exchange.keys.services import provider
+from exchange.keys.choice import provider
 
 HINT = "Run `manage.py setup` with the same environment."
 
@@ -29,7 +29,10 @@ def has_secret_key() -> bool:
 
 
 def check_secrets() -> None:
-    """Raise NodeNotReady unless the node has its three secrets, sound and private."""
+    """Raise NodeNotReady unless the node has its secrets, sound and private.
+
+    A key provider elsewhere may be away: the node starts, says so, and goes on by itself.
+    """
     if not has_secret_key():
         raise NodeNotReady("The node has no secret key.", hint=HINT)
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exchange.audit.signing import create_signing_key
-from exchange.keys.provider import FileKeyring
+from exchange.keys.keyring import FileKeyring
 from exchange.private_files import write_new
 
 
@@ -34,17 +34,20 @@ def make_directories(places: Places) -> None:
         (places.broker / folder).mkdir(exist_ok=True)
 
 
-def make_secrets(places: Places, *, node_name: str) -> tuple[str, ...]:
+def make_secrets(
+    places: Places, *, node_name: str, with_keyring: bool = True, passphrase: str = ""
+) -> tuple[str, ...]:
     """Every secret is there, mode 0600; returns the names of those made now.
 
-    A secret that is there is never touched: losing the keyring loses the data.
+    A secret that is there is never touched: losing the keyring loses the data. A node whose
+    master keys are elsewhere needs no keyring; a `passphrase` locks the one that is made.
     """
     made = []
     if not places.django_key.exists():
         write_new(places.django_key, secrets.token_urlsafe(64) + "\n")
         made.append(places.django_key.name)
-    if not places.keyring.exists():
-        FileKeyring.create(places.keyring)
+    if with_keyring and not places.keyring.exists():
+        FileKeyring.create(places.keyring, passphrase=passphrase)
         made.append(places.keyring.name)
     if not places.signing_key.exists():
         create_signing_key(places.signing_key, node_name)

@@ -21,6 +21,7 @@ from exchange.catalogue.models import DatasetVersion
 from exchange.catalogue.selectors import version_visible_to
 from exchange.catalogue.services import retry_version
 from exchange.errors import NotFound
+from exchange.keys.standing import standing
 from exchange.operations import services
 from exchange.operations.models import Operation, OperationState
 from exchange.parties.models import Kind, User
@@ -174,6 +175,7 @@ def health(request: UserRequest) -> HttpResponse:
     """Whether each part answers, and each layer of the sandbox's lock-down."""
     report: dict[str, Any] = {}
     problem = None
+    without_keys = standing.problem()
     try:
         report = sandbox.daemon().health()
     except SandboxError as error:
@@ -192,6 +194,7 @@ def health(request: UserRequest) -> HttpResponse:
         ],
         facts=_facts(report),
         sandbox_problem=problem,
+        key_problem=problem_of(without_keys) if without_keys is not None else None,
         waiting=counts.get(OperationState.PENDING, 0),
         running=counts.get(OperationState.LEASED, 0),
         failed=counts.get(OperationState.FAILED, 0),

@@ -6,7 +6,7 @@ import argparse
 import importlib
 from pathlib import Path
 
-NAMES = ("corpus",)
+NAMES = ("corpus", "bombs")
 
 
 def main() -> None:

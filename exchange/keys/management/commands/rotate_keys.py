@@ -5,8 +5,9 @@ from typing import Any
 from django.core.management import BaseCommand
 
 from exchange.audit.actors import NODE
+from exchange.keys.choice import provider
 from exchange.keys.models import KeyState
-from exchange.keys.services import provider, rewrap
+from exchange.keys.services import rewrap
 from exchange.parties.models import Organisation
 
 

@@ -12,8 +12,9 @@ from exchange.audit.actors import NODE
 from exchange.audit.models import AuditEvent
 from exchange.audit.services import seal
 from exchange.audit.signing import verifier_key
+from exchange.keys.choice import provider
 from exchange.keys.models import OrganisationKey
-from exchange.keys.services import issue_data_key, provider, unwrap
+from exchange.keys.services import issue_data_key, unwrap
 from ledger.log import verify_log_export
 from tests.factories.parties import OrganisationFactory, member
 

@@ -16,7 +16,7 @@ import pytest
 
 from sandbox.engine import open_engine
 from sandbox.errors import SandboxUnavailable
-from sandbox.processes import lockdown, selfcheck
+from sandbox.processes import lockdown, selfcheck, syscalls
 from sandbox.protocol import Limits
 
 pytestmark = pytest.mark.sandboxed
@@ -201,7 +201,7 @@ def test_check_lockdown_refuses_when_a_layer_is_missing(
 
 
 def test_check_lockdown_refuses_without_landlock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lockdown.syscalls, "landlock_version", lambda: 0)
+    monkeypatch.setattr(syscalls, "landlock_version", lambda: 0)
 
     with pytest.raises(SandboxUnavailable, match="Landlock"):
         selfcheck.check_lockdown()

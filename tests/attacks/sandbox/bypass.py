@@ -1,0 +1,90 @@
+"""A sandbox daemon whose workers run what a test hands them, the policy engine bypassed.
+
+`python -m tests.attacks.sandbox.bypass --socket S --vault V` is the real daemon with the
+real door, unsealer, fork server and lock-down. Only one thing differs, in the fork server
+that it starts: an execute job's text is not analysed but run as it stands, as SQL on the
+locked engine, or as a Python function of `acts` (`python NAME ARGUMENTS-AS-JSON`). Nothing
+of this is reachable from `sandbox` itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from typing import Any
+
+import duckdb
+
+from sandbox import __main__ as entry
+from sandbox import execute, protocol
+from sandbox.engine import open_engine
+from sandbox.processes import daemon
+
+PYTHON = "python "
+
+
+def run_unchecked(job: protocol.ExecuteJob, *given: Any, **more: Any) -> Any:
+    """Take the place of `sandbox.execute.run` in this test's fork server."""
+    if job.sql.startswith(PYTHON):
+        from tests.attacks.sandbox import acts
+
+        name, _, arguments = job.sql.removeprefix(PYTHON).partition(" ")
+        said = getattr(acts, name)(*json.loads(arguments or "[]"))
+        return _outcome([(json.dumps(said, default=str),)])
+    engines = [
+        item
+        for item in (*given, *more.values())
+        if isinstance(item, duckdb.DuckDBPyConnection)
+    ]
+    if engines:
+        return _outcome(engines[0].execute(job.sql).fetchall())
+    with contextlib.closing(open_engine({}, job.limits)) as engine:
+        return _outcome(engine.execute(job.sql).fetchall())
+
+
+def _outcome(rows: list[Any]) -> protocol.ExecuteOutcome:
+    texts = tuple(tuple(str(value) for value in row) for row in rows)
+    width = len(texts[0]) if texts else 0
+    return protocol.ExecuteOutcome(
+        columns=tuple((f"c{index}", "VARCHAR") for index in range(width)),
+        rows=texts,
+        withheld=((),) * len(texts),
+        suppressed=0,
+        partial=False,
+        fingerprint="",
+        executed_sql="",
+    )
+
+
+class _StartsBypassed(subprocess.Popen[bytes]):
+    """Start the fork server of this module in place of the real one."""
+
+    def __init__(self, command: list[str], **options: Any) -> None:
+        if command[1:3] == ["-m", "sandbox"] and "forkserver" in command:
+            command = [command[0], "-m", __spec__.name, *command[3:]]
+        super().__init__(command, **options)
+
+
+class _Processes:
+    """What the daemon's module sees as `subprocess`."""
+
+    Popen = _StartsBypassed
+    DEVNULL = subprocess.DEVNULL
+    TimeoutExpired = subprocess.TimeoutExpired
+
+
+def main(arguments: list[str]) -> int:
+    """Be the daemon, or its fork server."""
+    if "forkserver" in arguments:
+        from tests.attacks.sandbox import acts  # noqa: F401 - a worker can load no module
+
+        execute.run = run_unchecked
+    else:
+        setattr(daemon, "subprocess", _Processes)  # noqa: B010 - the module's own import
+    return entry.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
