@@ -1,86 +1,171 @@
-"""Encrypted Parquet (PME) to a plain image in memory, page by page.
+"""Encrypted Parquet (PME) to a plain image in memory, page by page, on several threads.
 
 Nothing is decompressed or decoded: each page header and page is decrypted as a module with
 its AAD suffix and laid behind the one before; page sizes and footer offsets are rewritten
-and what speaks of encryption is dropped. Columns that are not asked for are neither
-decrypted nor named in the image. Source: parquet-format, Encryption.md (AES_GCM_V1).
+and what speaks of encryption is dropped. Columns that are not asked for are neither read
+nor named in the image. Source: parquet-format, Encryption.md (AES_GCM_V1).
+
+A chunk is laid where its encrypted form would end at the latest: clear pages are shorter,
+so no page needs to be opened to know where the next chunk goes, and each chunk is one
+task. What is left between chunks was never written and takes no memory.
 """
 
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import struct
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from sandbox.errors import DistributionCorrupt, KeyUnusable
-from sandbox.files.thrift import I32, I64, STRUCT, Items, Reader, Struct, write_struct
+from sandbox.errors import DistributionCorrupt
+from sandbox.files.chunk_walk import LEAST_MODULE, ChunkWalk, Page, write_all
+from sandbox.files.footers import (
+    LENGTH_BYTES,
+    MALFORMED,
+    NONCE_BYTES,
+    PLAIN_MAGIC,
+    Chunk,
+    Footer,
+    merged_tree,
+)
+from sandbox.files.page_headers import rewrite_page_header
+from sandbox.files.thrift import write_struct
 
-_ENCRYPTED_MAGIC, _PLAIN_MAGIC = b"PARE", b"PAR1"
-_LENGTH_BYTES, _NONCE_BYTES, _TAG_BYTES = 4, 12, 16
-_MODULE_OVERHEAD = _LENGTH_BYTES + _NONCE_BYTES + _TAG_BYTES
-# Module types of the AAD suffix (Encryption.md 4.4.2).
-_FOOTER, _DATA_PAGE, _DICTIONARY_PAGE, _DATA_HEADER, _DICTIONARY_HEADER = 0, 2, 3, 4, 5
-# What reading junk as Thrift may raise: an absent or mistyped field, or the end of data.
-MALFORMED = (ValueError, TypeError, AttributeError, LookupError, struct.error)
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_TASK_BYTES = 1024**2
+_CHUNK_SLACK_BYTES = 16  # a chunk's place may have been written as 0
+
+_U32 = struct.Struct("<I")
 
 
-def aad_prefix(version_id: str, shard: int) -> bytes:
-    """Return the AAD prefix of a shard of a dataset version (protocol.EncryptedTable)."""
-    return f"{version_id}/{shard}".encode()
+def aad_prefix(version_id: str, shard: int, group: str = "") -> bytes:
+    """Return the AAD prefix of a shard of a dataset version, or of one of its groups.
+
+    See protocol.EncryptedTable and protocol.ColumnGroup.
+    """
+    return "/".join(part for part in (version_id, group, str(shard)) if part).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One encrypted file of an image: a descriptor of it, and what opens it."""
+
+    descriptor: int
+    key: bytes | bytearray
+    prefix: bytes
+    columns: frozenset[str] | None = None  # what it must hold, where that is known
+
+
+class Layout:
+    """An image to be: its parts' footers are open, the places of its chunks are known."""
+
+    def __init__(self, parts: Sequence[Part], columns: frozenset[str] | None) -> None:
+        """Open the footers of `parts`, files of the same rows, for the named columns.
+
+        Raises KeyUnusable if a part's key and prefix do not open it, DistributionCorrupt
+        if a footer is not as `sandbox.files.parquet` writes it or parts do not fit.
+        """
+        try:
+            footers = [
+                Footer(part.descriptor, key=part.key, prefix=part.prefix) for part in parts
+            ]
+            for part, footer in zip(parts, footers, strict=True):
+                if part.columns is not None and part.columns != set(footer.names):
+                    raise DistributionCorrupt("a file holds other columns than its group")
+            self._parts = [(footer, footer.kept(columns)) for footer in footers]
+            _check_fit(self._parts)
+            self._chunks = _in_order(self._parts)
+        except MALFORMED as error:
+            raise _altered() from error
+        # Added up as they lie encrypted: an upper bound, close by some 64 bytes a page.
+        pages = sum(chunk.size_bytes for _, chunk in self._chunks)
+        self._footer_start = len(PLAIN_MAGIC) + pages
+        footer_bytes = sum(footer.tree_bytes for footer in footers)
+        slack = _CHUNK_SLACK_BYTES * len(self._chunks) + 64
+        self.size_bytes = self._footer_start + footer_bytes + slack
+
+    def begin(self, executor: Executor) -> Unsealing:
+        """Have `executor` decrypt the image; may be called once."""
+        return Unsealing(self._parts, self._chunks, self._footer_start, executor)
+
+
+class Unsealing:
+    """An image that is being decrypted. Ends with `finish` or `abandon`."""
+
+    def __init__(
+        self,
+        parts: list[tuple[Footer, list[int]]],
+        chunks: list[tuple[Footer, Chunk]],
+        footer_start: int,
+        executor: Executor,
+    ) -> None:
+        self._parts = parts
+        self._footer_start = footer_start
+        self._descriptor = os.memfd_create("image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self._futures: list[Future[None]] = []
+        batch: list[tuple[Footer, Chunk, int]] = []
+        waiting, place = 0, len(PLAIN_MAGIC)
+        for footer, chunk in chunks:
+            batch.append((footer, chunk, place))
+            place += chunk.size_bytes
+            waiting += chunk.size_bytes
+            if waiting >= _TASK_BYTES:
+                self._futures.append(executor.submit(self._run, batch))
+                batch, waiting = [], 0
+        if batch:
+            self._futures.append(executor.submit(self._run, batch))
+
+    def finish(self) -> int:
+        """Return a descriptor of the image, complete, that nobody can write to.
+
+        Raises DistributionCorrupt if a page does not decrypt or is not Parquet as
+        `sandbox.files.parquet` writes it; nothing is left then.
+        """
+        try:
+            for future in self._futures:
+                future.result()
+            plain = bytearray()
+            write_struct(plain, merged_tree(self._parts))
+            end = plain + _U32.pack(len(plain)) + PLAIN_MAGIC
+            write_all(self._descriptor, memoryview(PLAIN_MAGIC), 0)
+            write_all(self._descriptor, memoryview(end), self._footer_start)
+            seal(self._descriptor)
+        except (*MALFORMED, InvalidTag) as error:
+            self.abandon()
+            raise _altered() from error
+        except BaseException:
+            self.abandon()
+            raise
+        return self._descriptor
+
+    def abandon(self) -> None:
+        """Stop, and leave nothing behind."""
+        for future in self._futures:
+            future.cancel()
+        # A task that runs would write to whatever has the descriptor's number by then.
+        for future in self._futures:
+            if not future.cancelled():
+                future.exception()
+        os.close(self._descriptor)
+
+    def _run(self, batch: Sequence[tuple[Footer, Chunk, int]]) -> None:
+        for footer, chunk, place in batch:
+            _ChunkCopy(footer, chunk, self._descriptor, place).run()
 
 
 def unseal_image(
-    source: memoryview, *, key: bytes, aad_prefix: bytes, columns: frozenset[str] | None
+    parts: Sequence[Part], columns: frozenset[str] | None, executor: Executor
 ) -> int:
     """Return a descriptor of a plain Parquet image in memory that nobody can write to.
 
-    It holds the named columns that the file has (None: all), in file order.
-    Raises KeyUnusable if key and prefix do not open the footer, DistributionCorrupt if
-    anything behind it does not decrypt or is not Parquet as `sandbox.files.parquet`
-    writes it.
+    It holds the named columns that the parts have (None: all), each part's in file order.
+    Raises KeyUnusable and DistributionCorrupt as `Layout` and `Unsealing.finish` do.
     """
-    if len(key) != 32:
-        raise KeyUnusable(f"a data key has 32 bytes, {len(key)} came")
-    descriptor = os.memfd_create("image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        # An image is never longer than its source: each module loses 32 bytes.
-        os.ftruncate(descriptor, max(len(source), 1))
-        with mmap.mmap(descriptor, 0) as target, memoryview(target) as view:
-            size = _Transcoder(source, view, key, aad_prefix).run(columns)
-        os.ftruncate(descriptor, size)
-        seal(descriptor)
-    except (*MALFORMED, InvalidTag) as error:
-        os.close(descriptor)
-        raise DistributionCorrupt(
-            "an encrypted file does not decrypt to Parquet: it was altered"
-        ) from error
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def image_bytes(
-    source: memoryview, *, key: bytes, aad_prefix: bytes, columns: frozenset[str] | None
-) -> int:
-    """Return about how many bytes `unseal_image` would make; only the footer is read.
-
-    It is never too few but for the footer itself. Raises as `unseal_image` does.
-    """
-    if len(key) != 32:
-        raise KeyUnusable(f"a data key has 32 bytes, {len(key)} came")
-    try:
-        with memoryview(b"") as nothing:
-            return _Transcoder(source, nothing, key, aad_prefix).estimate(columns)
-    except (*_MALFORMED, InvalidTag) as error:
-        raise DistributionCorrupt(
-            "an encrypted file does not decrypt to Parquet: it was altered"
-        ) from error
+    return Layout(parts, columns).begin(executor).finish()
 
 
 def seal(descriptor: int) -> None:
@@ -88,153 +173,81 @@ def seal(descriptor: int) -> None:
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
 
 
-class _Transcoder:
-    """One pass over one file."""
+class _ChunkCopy(ChunkWalk):
+    """One column chunk on its way from the file into the image."""
 
-    def __init__(
-        self, source: memoryview, target: memoryview, key: bytes, aad_prefix: bytes
-    ) -> None:
-        self._source = source
+    def __init__(self, footer: Footer, chunk: Chunk, target: int, place: int) -> None:
+        super().__init__(footer, chunk)
         self._target = target
-        self._aead = AESGCM(key)
-        self._prefix = aad_prefix
-        self._aad = b""
-        self._end = 0  # of what is written to the target
+        self._place = place
+        self._end = place  # of what lies in the image
+        self._data_start = place
 
-    def run(self, columns: frozenset[str] | None) -> int:
-        """Write the image; return its size in bytes."""
-        footer = self._footer()
-        self._append(_PLAIN_MAGIC)
-        kept = select_columns(footer, columns)
-        for position, group in enumerate(footer.structs(4)):
-            ordinal = group.integer(7) if group.get(7) is not None else position
-            chunks = group.structs(1)
-            for column in kept:
-                self._column_chunk(chunks[column], ordinal, column)
-            group.put(1, 9, Items(STRUCT, [chunks[column] for column in kept]))
-            group.drop(4, 5, 6)
-        # 5: key-value metadata, may describe columns that are not there; 8, 9: encryption.
-        footer.drop(5, 8, 9)
-        plain = bytearray()
-        write_struct(plain, footer)
-        self._append(plain + struct.pack("<I", len(plain)) + _PLAIN_MAGIC)
-        return self._end
-
-    def estimate(self, columns: frozenset[str] | None) -> int:
-        """Return how long the kept column chunks are in the source."""
-        footer = self._footer()
-        kept = _select_columns(footer, columns)
-        return sum(
-            chunks[column].get(3).integer(7)
-            for chunks in (group.structs(1) for group in footer.structs(4))
-            for column in kept
+    def run(self) -> None:
+        """Write the chunk's pages, and have its part of the footer say where they are."""
+        super().run()
+        self.chunk.settle(
+            start=self._place,
+            data_start=self._data_start,
+            size_bytes=self._end - self._place,
         )
 
-    def _footer(self) -> Struct:
-        source = self._source
-        if len(source) < 12 or bytes(source[-4:]) != _ENCRYPTED_MAGIC:
-            raise DistributionCorrupt("Parquet with an encrypted footer was expected")
-        (length,) = struct.unpack("<I", source[-8:-4])
-        if length > len(source) - 12:
-            raise DistributionCorrupt("the footer is longer than the file")
-        reader = Reader(source, len(source) - 8 - length)
-        algorithm = reader.struct().get(1)
-        if not isinstance(algorithm, Struct) or [f.id for f in algorithm.fields] != [1]:
-            raise DistributionCorrupt("encryption by AES_GCM_V1 was expected")
-        settings = algorithm.get(1)
-        if settings.get(1) is not None:
-            raise DistributionCorrupt("an AAD prefix stands in the file, none was expected")
-        self._aad = self._prefix + settings.get(2)
-        try:
-            plain, _ = self._module(reader.position, bytes([_FOOTER]))
-        except InvalidTag as error:
-            raise KeyUnusable(
-                "the data key, or the version the file is said to be of, does not open it"
-            ) from error
-        return Reader(plain).struct()
-
-    def _column_chunk(self, chunk: Struct, ordinal: int, column: int) -> None:
-        crypto, meta = chunk.get(8), chunk.get(3)
-        if crypto is None or [f.id for f in crypto.fields] != [1] or meta is None:
-            raise DistributionCorrupt("a column under the footer's key was expected")
-        suffix = struct.pack("<hh", ordinal, column)
-        data_start = meta.integer(9)
-        dictionary = meta.get(11) is not None and 0 < meta.integer(11) < data_start
-        position = meta.integer(11) if dictionary else data_start
-        stop = position + meta.integer(7)
-        image_start, image_data = self._end, self._end
-        if dictionary:
-            kinds = (_DICTIONARY_HEADER, _DICTIONARY_PAGE)
-            position = self._page(position, kinds, suffix)
-            image_data = self._end
-        page = 0
-        while position < stop:
-            page_suffix = suffix + struct.pack("<h", page)
-            position = self._page(position, (_DATA_HEADER, _DATA_PAGE), page_suffix)
-            page += 1
-        meta.put_integer(9, I64, image_data)
-        if dictionary:
-            meta.put_integer(11, I64, image_start)
-        meta.put_integer(7, I64, self._end - image_start)
-        meta.drop(10, 14, 15)  # index pages, bloom filters: not carried over
-        chunk.drop(4, 5, 6, 7, 8, 9)  # page indexes, encryption
-        chunk.put_integer(2, I64, image_start)
-
-    def _page(self, position: int, kinds: tuple[int, int], suffix: bytes) -> int:
-        """Copy one page and its header; return where the next one starts."""
-        raw_header, position = self._module(position, bytes([kinds[0]]) + suffix)
-        header = Reader(raw_header).struct()
-        length = self._module_length(position)
-        header.put_integer(3, I32, length - _NONCE_BYTES - _TAG_BYTES)
-        header.drop(4)  # its checksum is of the encrypted page
-        plain_header = bytearray()
-        write_struct(plain_header, header)
-        self._append(plain_header)
-        start = position + _LENGTH_BYTES
-        end = start + length
-        body_size = length - _NONCE_BYTES - _TAG_BYTES
-        self._aead.decrypt_into(
-            self._source[start : start + _NONCE_BYTES],
-            self._source[start + _NONCE_BYTES : end],
-            self._aad + bytes([kinds[1]]) + suffix,
-            self._target[self._end : self._end + body_size],
+    def page(self, page: Page, source: memoryview, target: memoryview) -> int:
+        """Lay the page and its header in clear at the start of `target`."""
+        cipher, aad = self.footer.cipher, self.footer.aad
+        nonce = page.start + LENGTH_BYTES
+        header = rewrite_page_header(
+            cipher.decrypt(
+                source[nonce : nonce + NONCE_BYTES],
+                source[nonce + NONCE_BYTES : page.body],
+                aad + page.header_kind + page.ordinals,
+            ),
+            body_bytes=page.end - page.body - LENGTH_BYTES - LEAST_MODULE,
+            is_dictionary=page.is_dictionary,
         )
-        self._end += body_size
+        start, nonce = len(header), page.body + LENGTH_BYTES
+        end = start + page.end - nonce - LEAST_MODULE
+        target[:start] = header
+        cipher.decrypt_into(
+            source[nonce : nonce + NONCE_BYTES],
+            source[nonce + NONCE_BYTES : page.end],
+            aad + page.body_kind + page.ordinals,
+            target[start:end],
+        )
         return end
 
-    def _module_length(self, position: int) -> int:
-        (length,) = struct.unpack_from("<I", self._source, position)
-        if not _NONCE_BYTES + _TAG_BYTES <= length <= len(self._source) - position - 4:
-            raise ValueError("a module ends outside the file")
-        return int(length)
-
-    def _module(self, position: int, suffix: bytes) -> tuple[bytes, int]:
-        """The plain bytes of the module at `position`, and where it ends."""
-        start = position + _LENGTH_BYTES
-        end = start + self._module_length(position)
-        nonce = self._source[start : start + _NONCE_BYTES]
-        sealed = self._source[start + _NONCE_BYTES : end]
-        return self._aead.decrypt(nonce, sealed, self._aad + suffix), end
-
-    def _append(self, data: bytes | bytearray) -> None:
-        self._target[self._end : self._end + len(data)] = data
-        self._end += len(data)
+    def flush(self, written: memoryview, *, dictionary_bytes: int) -> None:
+        """Write what was laid in the target."""
+        if dictionary_bytes:
+            self._data_start = self._end + dictionary_bytes
+        write_all(self._target, written, self._end)
+        self._end += len(written)
 
 
-def select_columns(footer: Struct, columns: frozenset[str] | None) -> list[int]:
-    """Cut the schema down to `columns`; return the positions of those that stay."""
-    schema = footer.structs(2)
-    root, leaves = schema[0], schema[1:]
-    if root.integer(5) != len(leaves):
-        raise DistributionCorrupt("a flat schema was expected")
-    kept = [
-        position
-        for position, leaf in enumerate(leaves)
-        if columns is None or leaf.get(4).decode() in columns
+def _check_fit(parts: Sequence[tuple[Footer, Sequence[int]]]) -> None:
+    first = parts[0][0]
+    if any(footer.rows != first.rows for footer, _ in parts):
+        raise DistributionCorrupt("the files of a shard do not have the same rows")
+    names = [name for footer, _ in parts for name in footer.names]
+    if len(set(names)) != len(names):
+        raise DistributionCorrupt("two files of a shard have a column of one name")
+
+
+def _in_order(parts: Sequence[tuple[Footer, list[int]]]) -> list[tuple[Footer, Chunk]]:
+    """The chunks as they lie in the image: by row group, each part's in file order."""
+    of_parts: list[tuple[Footer, list[list[Chunk]]]] = [
+        (footer, footer.chunks(columns)) for footer, columns in parts
     ]
-    root.put_integer(5, I32, len(kept))
-    footer.put(2, 9, Items(STRUCT, [root, *(leaves[position] for position in kept)]))
-    if footer.get(7) is not None:
-        orders = footer.structs(7)
-        footer.put(7, 9, Items(STRUCT, [orders[position] for position in kept]))
-    return kept
+    return [
+        (footer, chunk)
+        for group in range(len(parts[0][0].groups))
+        for footer, groups in of_parts
+        for chunk in groups[group]
+    ]
+
+
+def _altered() -> DistributionCorrupt:
+    return DistributionCorrupt(
+        "an encrypted file does not decrypt to Parquet: it was altered",
+        hint="Restore it from a backup, or publish a new version.",
+    )

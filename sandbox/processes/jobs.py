@@ -27,6 +27,7 @@ _OUTCOMES: dict[type, type] = {
     protocol.AnalyseJob: protocol.AnalyseOutcome,
     protocol.ExecuteJob: protocol.ExecuteOutcome,
     protocol.SubsetJob: protocol.SubsetOutcome,
+    protocol.RekeyJob: protocol.RekeyOutcome,
 }
 
 
@@ -39,6 +40,7 @@ class _Run:
     cancelled: threading.Event = dataclasses.field(default_factory=threading.Event)
     ended: threading.Event = dataclasses.field(default_factory=threading.Event)
     exit: Exit | None = None
+    talk: socket.socket | None = None  # with whoever does it
 
 
 class JobDesk:
@@ -120,13 +122,14 @@ class JobDesk:
                 with theirs:
                     renamed = dataclasses.replace(job, job_id=run.run_id)
                     given = [theirs.fileno(), *(output.descriptor for output in outputs)]
+                    run.talk = ours
                     self._tell_unsealer(renamed, given)
                 if run.cancelled.is_set():
                     self._tell_forks(Cancel(run.run_id))
                 outcome = self._receive(run, job, ours, client)
             # A worker that wrote its outcome could still write to its files: only when it
             # is dead are they what their digests say.
-            if outputs:
+            if outputs and not isinstance(job, protocol.RekeyJob):
                 self._check_finished(run)
             return _commit(outcome, outputs)
 
@@ -177,6 +180,10 @@ class JobDesk:
     def _cancel(self, run: _Run) -> None:
         run.cancelled.set()
         self._tell_forks(Cancel(run.run_id))
+        # What the unsealer does itself has no worker to be killed: it looks for this.
+        with contextlib.suppress(OSError):
+            if run.talk is not None:
+                run.talk.shutdown(socket.SHUT_WR)
 
     def _tell_unsealer(self, message: codec.Message, descriptors: list[int]) -> None:
         frame = codec.encode(message)
@@ -206,7 +213,7 @@ def _peer_errors(peer: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _outputs_of(vault: Path, job: protocol.Job) -> Iterator[list[Output]]:
     """The files that `job` writes, open; none of them is left after an error."""
-    if isinstance(job, protocol.PartitionJob):
+    if isinstance(job, (protocol.PartitionJob, protocol.RekeyJob)):
         names: tuple[str, ...] = job.outputs
     elif isinstance(job, (protocol.ProfileJob, protocol.SubsetJob)):
         names = (job.output,)
@@ -234,7 +241,7 @@ def _commit(outcome: protocol.Outcome, outputs: list[Output]) -> protocol.Outcom
         return dataclasses.replace(outcome, staged=outputs[0].commit(outcome.rows))
     if isinstance(outcome, protocol.SubsetOutcome):
         return dataclasses.replace(outcome, package=outputs[0].commit(outcome.rows))
-    if isinstance(outcome, protocol.PartitionOutcome):
+    if isinstance(outcome, (protocol.PartitionOutcome, protocol.RekeyOutcome)):
         if len(outcome.files) != len(outputs):
             raise errors.ProtocolError("the worker named another number of files")
         files = [

@@ -16,7 +16,7 @@ import duckdb
 
 from policies.errors import PolicyError
 from sandbox import codec, protocol, subset
-from sandbox.errors import EngineFailed, ResourceExceeded, SandboxError
+from sandbox.errors import EngineFailed, ProtocolError, ResourceExceeded, SandboxError
 from sandbox.intake import ingest
 from sandbox.intake.partition import partition
 from sandbox.processes import lockdown
@@ -105,6 +105,8 @@ def _dispatch(
         from sandbox import analyse
 
         return analyse.run(job)
+    if isinstance(job, protocol.RekeyJob):
+        raise ProtocolError("a new key is given by the unsealer, not by a worker")
     from sandbox import execute
 
     return execute.run(job, images)

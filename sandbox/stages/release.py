@@ -249,7 +249,7 @@ def control(
     collapsed = _count_withheld(held_back, report)
     more, collapsed = _withheld_rows(block, policy, shown, rows, collapsed=collapsed)
     return Controlled(
-        # In one order, however the engine found them: sums of doubles over them depend on it.
+        # In one order, however the engine found them: sums of doubles depend on it.
         rows=tuple(sorted((*made, *more), key=lambda row: tuple(map(str, row.keys)))),
         key_types=key_types,
         value_types=_value_types(block),
