@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import duckdb
 
 from policies.codec import load_policy
@@ -15,9 +13,6 @@ from sandbox.passes.holding import AllOpen, Holding, ImageSource, OpenInParts, f
 from sandbox.protocol import ExecuteJob, ExecuteOutcome
 from sandbox.stages.release import release_held
 
-# Where images come and go: nothing is there but what this process has open.
-_IMAGES = "/proc/self/fd/"
-
 
 def run(job: ExecuteJob, images: ImageSource) -> ExecuteOutcome:
     """Answer an execute job over its images: all open at once where they fit, or in parts.
@@ -26,13 +21,13 @@ def run(job: ExecuteJob, images: ImageSource) -> ExecuteOutcome:
     another plan than the one that was approved, and ResourceExceeded
     (`needs_more_memory`) where it cannot be computed within the memory there is.
     """
+    # Not closed: it ends with the process, and nobody waits for its pages to be given back.
     if fits(images):
         tables = {name: range(len(sizes)) for name, sizes in images.tables.items()}
-        engine = open_engine(images.open(tables), job.limits)
+        connection = open_engine(images.open(tables), job.limits)
     else:
-        engine = open_engine({}, job.limits, directories=(_IMAGES,))
-    with contextlib.closing(engine) as connection:
-        return _answer(job, connection, images)
+        connection = open_engine({}, job.limits, any_descriptor=True)
+    return _answer(job, connection, images)
 
 
 def _answer(

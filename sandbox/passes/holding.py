@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from policies.document import Policy
 from sandbox.binding.derived import add_derived
-from sandbox.engine import show_tables
+from sandbox.engine import show
 from sandbox.errors import ResourceExceeded
 from sandbox.passes.alignment import Alignment, Misaligned
 from sandbox.passes.choosing import Division, divided, everything, needs_more_memory
@@ -230,7 +230,7 @@ class _OpenParts:
     def _show(self, wanted: Mapping[str, Sequence[int]]) -> None:
         self._hide()
         paths = self._source.open(wanted)
-        show_tables(self._connection, paths)
+        show(self._connection, paths)
         self._shown = set(paths)
 
     def _check_units(self) -> None:

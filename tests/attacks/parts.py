@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
+import fcntl
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sandbox.protocol import Limits
 
 LIMITS = Limits(memory_bytes=4 * 1024**3)
 _KEY = "5a" * 32
+_FIRST_NUMBER = 100
 
 
 class FileImages:
@@ -24,12 +26,10 @@ class FileImages:
     As the real one: what was opened before is closed, and no path names two images.
     """
 
-    def __init__(
-        self, shards: Mapping[str, Sequence[Path]], folder: Path, budget_bytes: int = 0
-    ) -> None:
-        self._shards, self._folder = shards, folder
-        self._numbers = itertools.count()
-        self._open: list[Path] = []
+    def __init__(self, shards: Mapping[str, Sequence[Path]], budget_bytes: int = 0) -> None:
+        self._shards = shards
+        self._next = _FIRST_NUMBER
+        self._open: list[int] = []
         self.tables = {
             name: tuple(path.stat().st_size for path in paths)
             for name, paths in shards.items()
@@ -40,20 +40,32 @@ class FileImages:
 
     def open(self, wanted: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
         """Return fresh paths of these; the earlier ones are gone."""
-        for path in self._open:
-            path.unlink()
-        self._open = []
+        self.close()
         self.rounds.append(wanted)
-        found: dict[str, list[str]] = {}
-        for name, shards in wanted.items():
-            for shard in shards:
-                path = self._folder / f"open-{next(self._numbers)}.parquet"
-                path.hardlink_to(self._shards[name][shard])
-                self._open.append(path)
-                found.setdefault(name, []).append(str(path))
-        held = sum(path.stat().st_size for path in self._open)
+        found = {
+            name: [self._opened(self._shards[name][shard]) for shard in shards]
+            for name, shards in wanted.items()
+        }
+        held = sum(os.fstat(number).st_size for number in self._open)
         self.most_bytes = max(self.most_bytes, held)
         return found
+
+    def close(self) -> None:
+        """Close whatever is open."""
+        for number in self._open:
+            os.close(number)
+        self._open = []
+
+    def _opened(self, path: Path) -> str:
+        image = os.memfd_create("image", os.MFD_CLOEXEC)
+        with path.open("rb") as source:
+            while piece := source.read(2**20):
+                os.write(image, piece)
+        moved = fcntl.fcntl(image, fcntl.F_DUPFD_CLOEXEC, self._next)
+        os.close(image)
+        self._next = moved + 1
+        self._open.append(moved)
+        return f"/proc/self/fd/{moved}"
 
 
 def cut(
@@ -114,6 +126,6 @@ class Forced(OpenInParts):
         )
 
 
-def engine(folder: Path) -> duckdb.DuckDBPyConnection:
+def engine() -> duckdb.DuckDBPyConnection:
     """Return an engine that may open what the double opens."""
-    return open_engine({}, LIMITS, directories=(f"{folder}/",))
+    return open_engine({}, LIMITS, any_descriptor=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,17 +39,13 @@ class Two:
         # One table of each world of one shard: its units are found, not hashed.
         small = {**every, next(n for n in files if n in LARGE): 1}
         self.uneven = cut(files, self.policy, small, folder / "uneven")
-        self._folder = folder
-        self._numbers = itertools.count()
 
     def compare(self, sqls: Sequence[str], number: int, *, uneven: bool = False) -> str:
         """Ask both ways, in one session each; return the first difference."""
         past: tuple[list[str], list[str]] = ([], [])
         for sql in sqls:
-            folder = self._folder / f"open-{next(self._numbers)}"
-            folder.mkdir()
-            source = FileImages(self.uneven if uneven else self.cut, folder)
-            parts = engine(folder)
+            source = FileImages(self.uneven if uneven else self.cut)
+            parts = engine()
             whole = self._ask(sql, self.whole, AllOpen(self.whole, self.policy), past[0])
             forced = Forced(parts, self.policy, source, number)
             cut = self._ask(sql, parts, forced, past[1])
@@ -62,6 +57,7 @@ class Two:
                 if not isinstance(answer, str):
                     history.append(answer.history)
             parts.close()
+            source.close()
         return ""
 
     def _ask(

@@ -246,24 +246,23 @@ def is_running(pid: int) -> bool:
 
 
 def wait_for_worker(served: Served) -> int:
-    """The pid of a running worker: a grandchild of the daemon."""
-    direct = set(
-        map(
-            int,
-            Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children")
-            .read_text()
-            .split(),
-        )
-    )
+    """The pid of a worker that has a job: others wait and use no processor time."""
     stop = time.monotonic() + 20
     while time.monotonic() < stop:
-        workers = [
-            pid for pid in served.descendants() if pid not in direct and is_running(pid)
-        ]
-        if workers:
-            return workers[0]
+        for pid in served.descendants():
+            if pid not in served.direct_children() and _ticks_of(pid) > 10:
+                return pid
         time.sleep(0.01)
     raise AssertionError("no worker was started")
+
+
+def _ticks_of(pid: int) -> int:
+    if not is_running(pid):
+        return 0
+    with contextlib.suppress(OSError):
+        stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return int(stat[11]) + int(stat[12])
+    return 0
 
 
 def test_cancel_kills_the_running_worker(served: Served) -> None:
