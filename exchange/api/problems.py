@@ -388,6 +388,12 @@ STAGES: dict[str, Kind] = {
     "key_provider_unreachable": Kind(503, "The key provider does not answer", LATER),
     "keyring_passphrase_missing": Kind(503, "The node's keyring is locked", OPERATOR),
     "keyring_passphrase_wrong": Kind(503, "The node's keyring is locked", OPERATOR),
+    "master_key_retired": Kind(409, "The master key is being retired", LATER),
+    "organisation_keys_destroyed": Kind(
+        409,
+        "The organisation's keys were destroyed",
+        "Register the organisation anew, under another short name.",
+    ),
     "master_key_in_use": Kind(
         409,
         "The master key is in use",
