@@ -440,6 +440,12 @@ STAGES: dict[str, Kind] = {
     "operation_lease_lost": Kind(
         409, "Another worker does this work", "Look again: it goes on."
     ),
+    "image_memory_busy": Kind(503, "Other work holds the memory", LATER),
+    "images_exceed_memory": Kind(
+        422,
+        "The columns that are needed at once do not fit into memory",
+        "Ask over fewer columns or tables.",
+    ),
     "operation_not_restartable": Kind(409, "Only failed work restarts"),
     "operation_unfinished": Kind(
         409, "The work is under way already", "Wait for it to end."

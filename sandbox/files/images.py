@@ -1,222 +1,352 @@
-"""Unsealed columns in memory: verified, bounded, the least recently used leaves first."""
+"""Unsealed columns in memory: verified, bounded, shared between jobs by what they hold.
+
+A job takes a lease on the images that it needs at once and gets descriptors. Nothing is
+handed out before the digest of every file it came from was found to be the recorded one.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import hmac
-import io
-import mmap
 import os
+import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from sandbox.errors import DistributionCorrupt, KeyUnusable
-from sandbox.files.pme import aad_prefix, image_bytes, seal, unseal_image
-from sandbox.files.sealing import SealReader
-from sandbox.files.vault import open_stored
-from sandbox.needs import Need
+from sandbox.errors import DistributionCorrupt, SandboxError
+from sandbox.files.image_memory import Image, ImageMemory, Wish
+from sandbox.files.pme import Layout, Part, Unsealing, aad_prefix
+from sandbox.files.upload_images import Segment, segments_of
+from sandbox.files.verified import VerifiedFiles
+from sandbox.needs import EVERYTHING, Need
 from sandbox.protocol import EncryptedTable, SealedSource, StoredFile
 
-_MOST_VERIFICATIONS = 10_000
-SEGMENT_BYTES = 64 * 1024**2  # of an upload's content, unsealed together
-_PIECE_BYTES = 1024**2
+_MOST_SIZES = 10_000
+# A job that waits this long for others' memory is told so.
+PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Shards of one table that a job needs at once, and which columns of them."""
+
+    table: EncryptedTable
+    need: Need
+    shards: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How long a job waits for memory that others hold, and what ends its wait early."""
+
+    patience_seconds: float = PATIENCE_SECONDS
+    given_up: Callable[[], bool] = lambda: False
+
+
+class Lease:
+    """Images that stay in memory until it is closed; `descriptors` in order of asking."""
+
+    def __init__(self, memory: ImageMemory, images: list[Image]) -> None:
+        self._memory = memory
+        self._images = images
+        self.descriptors = tuple(image.descriptor for image in images)
+
+    def close(self) -> None:
+        """Let go of the images and their descriptors; may be called twice."""
+        images, self._images, self.descriptors = self._images, [], ()
+        self._memory.release(images)
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 @dataclass(slots=True)
-class _Image:
-    """A sealed memfd that the cache holds open."""
+class _Shard:
+    """A shard that is asked for: its files, open, and the image to be made of them."""
 
-    descriptor: int
-    size_bytes: int
-    version_id: str
-    key_digest: bytes
+    wish: Wish
+    files: list[Part] = field(default_factory=list)
+    checks: list[Callable[[], None]] = field(default_factory=list)
+    layout: Layout | None = None
+
+    def lay_out(self, columns: frozenset[str] | None) -> None:
+        self.layout = Layout(self.files, columns)
+        self.wish.columns, self.wish.size_bytes = columns, self.layout.size_bytes
 
 
 class ImageCache:
-    """Images of encrypted shards; at most `limit_bytes` stay when nobody uses them."""
+    """Images of encrypted shards, at most `limit_bytes`; safe to share between threads."""
 
-    def __init__(self, vault: Path, limit_bytes: int) -> None:
-        self._vault = vault
-        self.limit_bytes = limit_bytes
-        self.cached_bytes = 0
-        # (digest, version, shard, columns) -> image, the least recently used first.
-        self._images: OrderedDict[tuple[str, str, int, frozenset[str] | None], _Image] = (
-            OrderedDict()
-        )
-        self._verified: OrderedDict[tuple[int, int, int, int], str] = OrderedDict()
+    def __init__(
+        self, vault: Path, limit_bytes: int, *, threads: int | None = None
+    ) -> None:
+        self._verified = VerifiedFiles(vault)
+        self._memory = ImageMemory(limit_bytes)
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._lock = threading.Lock()  # over the sizes
+        self._sizes: OrderedDict[tuple[object, ...], int] = OrderedDict()
 
-    def table(self, table: EncryptedTable, need: Need) -> list[int]:
-        """Return one descriptor per shard; they are the caller's to close.
+    @property
+    def limit_bytes(self) -> int:
+        """The most that images may take."""
+        return self._memory.limit_bytes
 
-        Raises DistributionCorrupt if a file is not the one that was recorded, KeyUnusable
-        if the key is not the one it was encrypted with.
-        """
-        opened: list[int] = []
-        try:
-            for shard, file in enumerate(table.files):
-                opened.append(self._shard(table, shard, file, need))
-        except BaseException:
-            for descriptor in opened:
-                os.close(descriptor)
-            raise
-        return opened
-
-    def shard(self, table: EncryptedTable, need: Need, index: int) -> int:
-        """Return a descriptor of one shard's image; it is the caller's to close."""
-        return self._shard(table, index, table.files[index], need)
-
-    def sizes(self, table: EncryptedTable, need: Need) -> tuple[int, ...]:
-        """Return the bytes of each shard's image, estimated where it is not in memory.
-
-        No digest is checked for an estimate: the footer is authenticated by its tag.
-        """
-        return tuple(
-            self._size(table, shard, file, need) for shard, file in enumerate(table.files)
-        )
-
-    def segments(self, source: SealedSource) -> tuple[int, ...]:
-        """Return how many bytes of content each segment of an upload has."""
-        with self._upload(source) as reader:
-            starts = range(0, max(reader.size, 1), SEGMENT_BYTES)
-            return tuple(min(SEGMENT_BYTES, reader.size - start) for start in starts)
-
-    def segment(self, source: SealedSource, index: int) -> int:
-        """Return a descriptor of one segment of an upload's clear bytes; never cached."""
-        with self._upload(source) as reader:
-            start = index * SEGMENT_BYTES
-            end = min(start + SEGMENT_BYTES, reader.size)
-            descriptor = os.memfd_create("upload", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            try:
-                with os.fdopen(os.dup(descriptor), "wb") as target:
-                    for piece in range(start, end, _PIECE_BYTES):
-                        target.write(
-                            reader.read_range(piece, min(piece + _PIECE_BYTES, end))
-                        )
-                os.lseek(descriptor, 0, os.SEEK_SET)  # whoever gets it shares the place
-                seal(descriptor)
-            except BaseException:
-                os.close(descriptor)
-                raise
-        return descriptor
-
-    @contextlib.contextmanager
-    def _upload(self, source: SealedSource) -> Iterator[SealReader]:
-        with os.fdopen(self._open(source.file), "rb") as file:
-            yield SealReader(file, source.key, source.file.name)
-
-    def _size(self, table: EncryptedTable, shard: int, file: StoredFile, need: Need) -> int:
-        held = self._find(file, table.version_id, shard, need)
-        if held is not None:
-            return held.size_bytes
-        stored = open_stored(self._vault, file.name)
-        try:
-            if os.fstat(stored).st_size == 0:
-                raise DistributionCorrupt("a stored file is empty")
-            return image_bytes(
-                memoryview(mmap.mmap(stored, 0, prot=mmap.PROT_READ)),
-                key=table.key,
-                aad_prefix=aad_prefix(table.version_id, shard),
-                columns=need.needed,
-            )
-        finally:
-            os.close(stored)
+    @property
+    def cached_bytes(self) -> int:
+        """What images take now; those in the making and in use count in full."""
+        return self._memory.used_bytes
 
     def forget(self, version_id: str) -> int:
         """Let go of every image of a version; returns how many those were."""
-        names = [n for n, image in self._images.items() if image.version_id == version_id]
-        for name in names:
-            self._drop(name)
-        return len(names)
+        return self._memory.forget(version_id)
 
-    def _shard(
-        self, table: EncryptedTable, shard: int, file: StoredFile, need: Need
-    ) -> int:
-        key_digest = hashlib.sha256(table.key).digest()
-        stored = self._open(file)
-        try:
-            held = self._find(file, table.version_id, shard, need)
-            if held is not None:
-                # A job with another key must not profit from one that had the right key.
-                if not hmac.compare_digest(held.key_digest, key_digest):
-                    raise KeyUnusable("the data key is not the one that opened this file")
-                return os.dup(held.descriptor)
-            descriptor = _transcode(stored, table, shard, need)
-        finally:
-            os.close(stored)
-        name = (file.sha256, table.version_id, shard, need.needed)
-        size = os.fstat(descriptor).st_size
-        if size <= self.limit_bytes:
-            self._make_room(size)
-            kept = _Image(os.dup(descriptor), size, table.version_id, key_digest)
-            self._images[name] = kept
-            self.cached_bytes += size
-        return descriptor
+    def sizes(self, table: EncryptedTable, need: Need) -> tuple[int, ...]:
+        """Return how many bytes the image of each shard takes, at most.
 
-    def _find(
-        self, file: StoredFile, version_id: str, shard: int, need: Need
-    ) -> _Image | None:
-        for name, image in self._images.items():
-            if name[:3] == (file.sha256, version_id, shard) and need.fits(name[3]):
-                self._images.move_to_end(name)
-                return image
-        return None
-
-    def _make_room(self, size: int) -> None:
-        while self._images and self.cached_bytes + size > self.limit_bytes:
-            self._drop(next(iter(self._images)))
-
-    def _drop(self, name: tuple[str, str, int, frozenset[str] | None]) -> None:
-        image = self._images.pop(name)
-        self.cached_bytes -= image.size_bytes
-        os.close(image.descriptor)
-
-    def _open(self, file: StoredFile) -> int:
-        """A descriptor of a stored file whose bytes are the recorded ones.
-
-        A verification holds as long as inode, time and size stay: whoever can forge those
-        meets the tags of the encryption.
+        From the footers: no page is decrypted, no digest taken. Raises DistributionCorrupt
+        or KeyUnusable where a footer does not open.
         """
-        descriptor = open_stored(self._vault, file.name)
+        return tuple(self._size(table, need, shard) for shard in range(len(table.files)))
+
+    def lease(self, wanted: Sequence[Wanted], waiting: Waiting | None = None) -> Lease:
+        """Have the images of all that is wanted in memory, each item's shards in order.
+
+        Raises DistributionCorrupt if a file is not the one that was recorded, KeyUnusable
+        if a key is not the one it was encrypted with, ResourceExceeded if they do not fit
+        together (`images_exceed_memory`) or did not while others held theirs
+        (`image_memory_busy`), Cancelled if the job was given up while it waited for room.
+        """
+        with self._workers() as executor, contextlib.ExitStack() as stack:
+            shards = [
+                stack.enter_context(self._opened(item.table, item.need, shard, executor))
+                for item in wanted
+                for shard in item.shards
+            ]
+            images, new = self._acquire(shards, waiting or Waiting())
+            made = {id(shard.wish): shard for shard in shards}
+            try:
+                _make(self._memory, [(i, made[id(i.wish)]) for i in new], shards, executor)
+                for image in images:
+                    image.result()
+            except BaseException:
+                self._memory.release(images)
+                raise
+            return Lease(self._memory, images)
+
+    def table(self, table: EncryptedTable, need: Need) -> list[int]:
+        """Return one descriptor per shard, which are the caller's to close.
+
+        For whoever is alone with the cache, as benchmarks are: what it holds is not counted
+        beyond this call.
+        """
+        with self.lease([Wanted(table, need, tuple(range(len(table.files))))]) as lease:
+            return [os.dup(descriptor) for descriptor in lease.descriptors]
+
+    def upload_sizes(self, source: SealedSource) -> tuple[int, ...]:
+        """Return the bytes of each segment of an upload's content."""
+        with self._file(source.file) as descriptor:
+            return tuple(s.size_bytes for s in segments_of(descriptor, source))
+
+    def lease_upload(
+        self,
+        source: SealedSource,
+        indices: Sequence[int] | None = None,
+        waiting: Waiting | None = None,
+    ) -> Lease:
+        """Have segments of an upload's clear content in memory; None: all of it as one.
+
+        No other job is given them. Raises as `lease` does.
+        """
+        with self._workers() as executor, self._file(source.file) as descriptor:
+            check = self._verified.check(descriptor, source.file, executor)
+            segments = segments_of(descriptor, source, whole=indices is None)
+            if indices is not None:
+                segments = [segments[index] for index in indices]
+            # Under a name that no other job's wish has.
+            name = f"upload {os.urandom(16).hex()}"
+            asked = [
+                _Shard(Wish(name, index, {}, EVERYTHING, None, segment.size_bytes))
+                for index, segment in enumerate(segments)
+            ]
+            images, _ = self._acquire(asked, waiting or Waiting())
+            pairs = list(zip(images, segments, strict=True))
+            try:
+                _copy(self._memory, pairs, check, executor)
+            finally:
+                self._memory.forget(name)
+            return Lease(self._memory, images)
+
+    @contextlib.contextmanager
+    def _workers(self) -> Iterator[Executor]:
+        # A crew for each lease: a small job does not queue behind a large one's pages.
+        with ThreadPoolExecutor(self._threads, "unseal") as executor:
+            yield executor
+
+    @contextlib.contextmanager
+    def _file(self, file: StoredFile) -> Iterator[int]:
+        descriptor = self._verified.open(file)
         try:
-            status = os.fstat(descriptor)
-            identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
-            if status.st_size != file.size_bytes:
-                raise DistributionCorrupt(  # noqa: TRY301 - the handler below closes the descriptor
-                    f"a stored file has {status.st_size} bytes,"
-                    f" {file.size_bytes} were recorded",
-                    hint="Restore it from a backup, or publish a new version.",
-                )
-            digest = self._verified.get(identity)
-            if digest is None:
-                with io.FileIO(os.dup(descriptor)) as raw:
-                    digest = hashlib.file_digest(raw, "sha256").hexdigest()
-                os.lseek(descriptor, 0, os.SEEK_SET)
-                self._verified[identity] = digest
-                if len(self._verified) > _MOST_VERIFICATIONS:
-                    self._verified.popitem(last=False)
-            if not hmac.compare_digest(digest, file.sha256):
-                raise DistributionCorrupt(  # noqa: TRY301 - the handler below closes the descriptor
-                    "a stored file's digest is not the recorded one: it was altered",
-                    hint="Restore it from a backup, or publish a new version.",
-                )
-        except BaseException:
+            yield descriptor
+        finally:
             os.close(descriptor)
-            raise
-        return descriptor
+
+    @contextlib.contextmanager
+    def _opened(
+        self,
+        table: EncryptedTable,
+        need: Need,
+        shard: int,
+        executor: Executor | None = None,
+    ) -> Iterator[_Shard]:
+        """The files of a shard, their digests under way if there is an executor."""
+        files = _files(table, shard)
+        keys = {file.sha256: hashlib.sha256(key).digest() for file, key, *_ in files}
+        opened = _Shard(Wish(table.version_id, shard, keys, need, need.needed))
+        with contextlib.ExitStack() as stack:
+            for file, key, prefix, columns in files:
+                descriptor = stack.enter_context(self._file(file))
+                opened.files.append(Part(descriptor, key, prefix, columns))
+                if executor is not None:
+                    check = self._verified.check(descriptor, file, executor)
+                    opened.checks.append(check)
+            yield opened
+
+    def _size(self, table: EncryptedTable, need: Need, shard: int) -> int:
+        files = _files(table, shard)
+        keys = [(f.sha256, hashlib.sha256(key).digest(), p) for f, key, p, _ in files]
+        name = (*keys, need.needed)
+        with self._lock:
+            if name in self._sizes:
+                return self._sizes[name]
+        with self._opened(table, need, shard) as opened:
+            opened.lay_out(need.needed)
+            size = opened.wish.size_bytes or 0
+        with self._lock:
+            self._sizes[name] = size
+            if len(self._sizes) > _MOST_SIZES:
+                self._sizes.popitem(last=False)
+        return size
+
+    def _acquire(
+        self, shards: Sequence[_Shard], waiting: Waiting
+    ) -> tuple[list[Image], list[Image]]:
+        """An image pinned for each; also those of them that are yet to be made."""
+        wishes = [shard.wish for shard in shards]
+        while True:
+            missing = {id(wish) for wish in self._memory.missing(wishes)}
+            absent = [shard for shard in shards if id(shard.wish) in missing]
+            for shard in absent:
+                if shard.wish.size_bytes is None:
+                    shard.lay_out(shard.wish.need.needed)
+            self._widen(absent)
+            acquired = self._memory.acquire(
+                wishes,
+                patience_seconds=waiting.patience_seconds,
+                given_up=waiting.given_up,
+            )
+            if acquired is not None:
+                return acquired
+
+    def _widen(self, absent: Sequence[_Shard]) -> None:
+        """Where memory is short, have new images take the place of the held ones.
+
+        Queries over many sets of columns would otherwise drive each other's images out;
+        so they come to share one, of what all of them may see.
+        """
+        if self._memory.has_room_for(sum(s.wish.size_bytes or 0 for s in absent)):
+            return
+        for shard in absent:
+            narrow, held = shard.wish.columns, self._memory.held_columns(shard.wish)
+            if narrow is not None and not held <= narrow:
+                shard.lay_out(narrow | held)
+        if sum(s.wish.size_bytes or 0 for s in absent) > self.limit_bytes // 2:
+            for shard in absent:
+                shard.lay_out(shard.wish.need.needed)
 
 
-def _transcode(stored: int, table: EncryptedTable, shard: int, need: Need) -> int:
-    if os.fstat(stored).st_size == 0:
-        raise DistributionCorrupt("a stored file is empty")
-    # Not closed here: after a failure the error's frames still hold slices of it, and it
-    # goes with the last of them.
-    mapped = mmap.mmap(stored, 0, prot=mmap.PROT_READ)
-    return unseal_image(
-        memoryview(mapped),
-        key=table.key,
-        aad_prefix=aad_prefix(table.version_id, shard),
-        columns=need.needed,
-    )
+def _files(
+    table: EncryptedTable, shard: int
+) -> list[tuple[StoredFile, bytes, bytes, frozenset[str] | None]]:
+    """What a shard's image is made of: file, key, AAD prefix, columns if they are known."""
+    if not 0 <= shard < len(table.files) or any(
+        len(group.files) != len(table.files) for group in table.groups
+    ):
+        raise DistributionCorrupt("a table has another number of files than it should")
+    own = (table.files[shard], table.key, aad_prefix(table.version_id, shard), None)
+    return [
+        own,
+        *(
+            (
+                group.files[shard],
+                group.key,
+                aad_prefix(table.version_id, shard, group.name),
+                frozenset(group.columns),
+            )
+            for group in table.groups
+        ),
+    ]
+
+
+def _make(
+    memory: ImageMemory,
+    new: Sequence[tuple[Image, _Shard]],
+    shards: Sequence[_Shard],
+    executor: Executor,
+) -> None:
+    """Make the new images; every one is settled, or failed for all that wait for it."""
+    begun: list[tuple[Image, Unsealing]] = []
+    left = [image for image, _ in new]
+    try:
+        for image, shard in new:
+            assert shard.layout is not None, "an image to be made has its size"
+            begun.append((image, shard.layout.begin(executor)))
+        for shard in shards:
+            for check in shard.checks:
+                check()
+        while begun:
+            image, unsealing = begun.pop(0)
+            memory.settle(image, unsealing.finish())
+            left.remove(image)
+    except BaseException as error:
+        for _, unsealing in begun:
+            unsealing.abandon()
+        _fail(memory, left, error)
+        raise
+
+
+def _copy(
+    memory: ImageMemory,
+    segments: Sequence[tuple[Image, Segment]],
+    check: Callable[[], None],
+    executor: Executor,
+) -> None:
+    """Have the clear bytes of each segment in its image, or none of them."""
+    copies = [executor.submit(segment.copy) for _, segment in segments]
+    left = [image for image, _ in segments]
+    try:
+        made = [copy.result() for copy in copies]
+        check()
+        for (image, _), descriptor in zip(segments, made, strict=True):
+            memory.settle(image, descriptor)
+            left.remove(image)
+    except BaseException as error:
+        for copy in copies:
+            if not copy.cancel() and copy.exception() is None:
+                os.close(copy.result())
+        _fail(memory, left, error)
+        memory.release([image for image, _ in segments])
+        raise
+
+
+def _fail(memory: ImageMemory, images: Sequence[Image], error: BaseException) -> None:
+    told = error
+    if not isinstance(told, SandboxError):
+        told = DistributionCorrupt(f"unsealing failed ({type(error).__name__})")
+    for image in images:
+        memory.fail(image, told)

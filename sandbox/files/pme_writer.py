@@ -17,8 +17,8 @@ from collections.abc import Collection
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sandbox.errors import DistributionCorrupt, KeyUnusable
+from sandbox.files.footers import MALFORMED, select_columns
 from sandbox.files.parquet import Sink
-from sandbox.files.pme import MALFORMED, select_columns
 from sandbox.files.thrift import (
     BINARY,
     I16,

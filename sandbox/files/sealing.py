@@ -17,7 +17,7 @@ import hmac
 import os
 from collections.abc import Iterator
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Protocol, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -145,6 +145,16 @@ class SealWriter:
             self.close()
 
 
+class Positioned(Protocol):
+    """What a sealed file is read from: `read` gives all of `count` bytes unless it ends."""
+
+    def seek(self, place: int, whence: int = ..., /) -> int:
+        """Stand at `place`, return it."""
+
+    def read(self, count: int, /) -> bytes:
+        """The bytes from here."""
+
+
 class SealReader:
     """Opens a sealed file; `fileobj` must be seekable. `size` is the content's, in bytes.
 
@@ -152,7 +162,7 @@ class SealReader:
     bytes were altered. Nothing is returned that was not authenticated.
     """
 
-    def __init__(self, fileobj: IO[bytes], key: bytes, context: str) -> None:
+    def __init__(self, fileobj: Positioned, key: bytes, context: str) -> None:
         self._file = fileobj
         sealed_size = fileobj.seek(0, os.SEEK_END)
         fileobj.seek(0)

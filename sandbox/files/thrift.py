@@ -1,12 +1,14 @@
 """Thrift's compact protocol, read and written generically, as far as Parquet needs it.
 
 A struct is a list of `Field`s in ascending id order, so that fields which this code does
-not know pass through unchanged. Integers stay zigzag-encoded; `zigzag` and `unzigzag`
-convert those that are looked at.
+not know pass through unchanged. A field keeps the bytes it was read from until somebody
+asks for its value: of a footer with thousands of column chunks few are ever looked at.
+Integers stay zigzag-encoded; `zigzag` and `unzigzag` convert those that are looked at.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +16,43 @@ TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, STRUCT = (
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12,
 )  # fmt: skip
 _MAX_DEPTH = 32
+_UNREAD = object()
+# By field id, which structs and lists are read at once: those that will be asked for.
+# Skipped over and read later they would be walked twice, at every level.
+Depth = Mapping[int, "Depth"]
+_NO_DEPTH: Depth = {}
 
 
-@dataclass(slots=True)
 class Field:
     """One field: its id, compact type and raw value."""
 
-    id: int
-    type: int
-    value: Any
+    __slots__ = ("_raw", "_value", "id", "type")
+
+    def __init__(
+        self, field_id: int, kind: int, value: Any = _UNREAD, raw: bytes = b""
+    ) -> None:
+        self.id = field_id
+        self.type = kind
+        self._value = value
+        self._raw = raw
+
+    @property
+    def value(self) -> Any:
+        """The value; what is returned of a struct or list may be changed in place."""
+        if self._value is _UNREAD:
+            self._value = Reader(self._raw).value(self.type)
+        return self._value
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self._value = value
+
+    def write(self, out: bytearray) -> None:
+        """Append the value to `out`."""
+        if self._value is _UNREAD:
+            out += self._raw
+        else:
+            _write_value(out, self.type, self._value)
 
 
 @dataclass(slots=True)
@@ -43,7 +73,10 @@ class Struct:
 
     def get(self, field_id: int) -> Any:
         """The raw value of a field, or None where it is absent."""
-        return next((f.value for f in self.fields if f.id == field_id), None)
+        for field in self.fields:
+            if field.id == field_id:
+                return field.value
+        return None
 
     def integer(self, field_id: int) -> int:
         """The value of an integer field; raises ValueError where it is absent."""
@@ -61,12 +94,14 @@ class Struct:
 
     def put(self, field_id: int, kind: int, value: Any) -> None:
         """Set a field, in its place by id."""
-        for field in self.fields:
+        for place, field in enumerate(self.fields):
             if field.id == field_id:
                 field.type, field.value = kind, value
                 return
+            if field.id > field_id:
+                self.fields.insert(place, Field(field_id, kind, value))
+                return
         self.fields.append(Field(field_id, kind, value))
-        self.fields.sort(key=lambda field: field.id)
 
     def put_integer(self, field_id: int, kind: int, value: int) -> None:
         """Set an integer field."""
@@ -94,28 +129,69 @@ class Reader:
         self._data = data
         self.position = position
 
-    def struct(self, depth: int = 0) -> Struct:
-        """Return the struct that starts here and stand behind it."""
-        if depth > _MAX_DEPTH:
-            raise ValueError("a struct is nested too deep")
+    def struct(self, depth: Depth = _NO_DEPTH) -> Struct:
+        """Return the struct that starts here and stand behind it.
+
+        What `depth` names is read at once, the rest when it is asked for.
+        """
+        data, position = self._data, self.position
         fields, last = [], 0
-        while head := self._byte():
+        while True:
+            head = data[position]
+            position += 1
+            if not head:
+                break
             kind, delta = head & 15, head >> 4
-            last = last + delta if delta else unzigzag(self._varint())
-            fields.append(Field(last, kind, self._value(kind, depth)))
+            if delta:
+                last += delta
+            else:
+                self.position = position
+                last = unzigzag(self._varint())
+                position = self.position
+            if last in depth and kind in (LIST, SET, STRUCT):
+                self.position = position
+                value = self.value(kind, depth[last])
+                fields.append(Field(last, kind, value))
+                position = self.position
+                continue
+            start = position
+            if kind in (I32, I64):
+                while data[position] > 127:
+                    position += 1
+                position += 1
+            else:
+                position = _skip(data, position, kind, 0)
+            fields.append(Field(last, kind, _UNREAD, bytes(data[start:position])))
+        self.position = position
         return Struct(fields)
 
-    def _byte(self) -> int:
-        value = self._data[self.position]
-        self.position += 1
-        return value
+    def value(self, kind: int, depth: Depth = _NO_DEPTH) -> Any:
+        """Return the value of this type that starts here and stand behind it."""
+        if kind in (TRUE, FALSE):
+            return kind == TRUE
+        if kind == BYTE:
+            return self._take(1)[0]
+        if kind in (I16, I32, I64):
+            return self._varint()
+        if kind == DOUBLE:
+            return self._take(8)
+        if kind == BINARY:
+            return self._take(self._varint())
+        if kind in (LIST, SET):
+            return self._items(depth)
+        if kind == STRUCT:
+            return self.struct(depth)
+        raise ValueError(f"{kind} is no type of Parquet metadata")
 
     def _varint(self) -> int:
+        data, position = self._data, self.position
         result = shift = 0
         while True:
-            byte = self._byte()
+            byte = data[position]
+            position += 1
             result |= (byte & 127) << shift
             if byte < 128:
+                self.position = position
                 return result
             shift += 7
             if shift > 63:
@@ -128,31 +204,71 @@ class Reader:
         self.position += count
         return taken
 
-    def _value(self, kind: int, depth: int) -> Any:
-        if kind in (TRUE, FALSE):
-            return kind == TRUE
-        if kind == BYTE:
-            return self._byte()
-        if kind in (I16, I32, I64):
-            return self._varint()
-        if kind == DOUBLE:
-            return self._take(8)
-        if kind == BINARY:
-            return self._take(self._varint())
-        if kind in (LIST, SET):
-            return self._items(depth)
-        if kind == STRUCT:
-            return self.struct(depth + 1)
-        raise ValueError(f"{kind} is no type of Parquet metadata")
-
-    def _items(self, depth: int) -> Items:
-        head = self._byte()
+    def _items(self, depth: Depth) -> Items:
+        head = self._take(1)[0]
         count, kind = head >> 4, head & 15
         if count == 15:
             count = self._varint()
         if kind in (TRUE, FALSE):
             return Items(kind, list(self._take(count)))
-        return Items(kind, [self._value(kind, depth + 1) for _ in range(count)])
+        return Items(kind, [self.value(kind, depth) for _ in range(count)])
+
+
+def _skip(  # noqa: C901 - one function and few calls: it walks over most of a footer
+    data: bytes | memoryview, position: int, kind: int, level: int
+) -> int:
+    """Where the value of this type that begins at `position` ends."""
+    if kind in (I32, I64, I16):
+        while data[position] > 127:
+            position += 1
+        return position + 1
+    if kind in (TRUE, FALSE):
+        return position
+    if kind == BINARY:
+        length, position = _length(data, position)
+        position += length
+    elif kind == STRUCT:
+        if level > _MAX_DEPTH:
+            raise ValueError("a struct is nested too deep")
+        while head := data[position]:
+            position += 1
+            if head < 16:
+                position = _skip(data, position, I16, level)
+            position = _skip(data, position, head & 15, level + 1)
+        return position + 1
+    elif kind in (LIST, SET):
+        head = data[position]
+        count, kind, position = head >> 4, head & 15, position + 1
+        if count == 15:
+            count, position = _length(data, position)
+        if kind in (TRUE, FALSE, BYTE):
+            position += count
+        else:
+            for _ in range(count):
+                position = _skip(data, position, kind, level + 1)
+    elif kind == BYTE:
+        position += 1
+    elif kind == DOUBLE:
+        position += 8
+    else:
+        raise ValueError(f"{kind} is no type of Parquet metadata")
+    if position > len(data):
+        raise ValueError("a value ends outside the data")
+    return position
+
+
+def _length(data: bytes | memoryview, position: int) -> tuple[int, int]:
+    """The length that is written here, and where what it is of begins."""
+    result = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        result |= (byte & 127) << shift
+        if byte < 128:
+            return result, position
+        shift += 7
+        if shift > 63:
+            raise ValueError("an integer has more than 64 bits")
 
 
 def write_struct(out: bytearray, struct: Struct) -> None:
@@ -169,7 +285,7 @@ def write_struct(out: bytearray, struct: Struct) -> None:
             out.append(kind)
             _write_varint(out, zigzag(field.id))
         last = field.id
-        _write_value(out, kind, field.value)
+        field.write(out)
     out.append(0)
 
 

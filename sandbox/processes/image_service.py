@@ -7,9 +7,9 @@ are closed by the kernel, because nothing here receives any.
 
 from __future__ import annotations
 
+import select
 import socket
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from sandbox import codec, protocol
@@ -20,15 +20,14 @@ from sandbox.errors import (
     ResourceExceeded,
     SandboxError,
 )
-from sandbox.files.images import ImageCache
-from sandbox.needs import needs_of
+from sandbox.files.images import ImageCache, Lease, Waiting
+from sandbox.files.images import Wanted as WantedImages
+from sandbox.needs import Need, needs_of
 from sandbox.processes import channel
 from sandbox.refusal import to_refusal
 
 _MOST_QUESTION_BYTES = 1024**2
 _UPLOAD = ""
-# Over the image cache, which several jobs' threads share.
-CACHE_LOCK = threading.Lock()
 
 
 class JobImages:
@@ -37,40 +36,54 @@ class JobImages:
     def __init__(self, job: protocol.Job, cache: ImageCache, budget_bytes: int) -> None:
         self._budget_bytes = budget_bytes
         self._sizes: dict[str, tuple[int, ...]] = {}
-        self._openers: dict[str, Callable[[int], int]] = {}
-        with CACHE_LOCK:
-            self._prepare(job, cache)
+        self._cache = cache
+        self._lease: Lease | None = None
+        self._source: protocol.SealedSource | None = None
+        self._tables: dict[str, tuple[protocol.EncryptedTable, Need]] = {}
+        self._prepare(job)
 
-    def _prepare(self, job: protocol.Job, cache: ImageCache) -> None:
+    def _prepare(self, job: protocol.Job) -> None:
         if isinstance(job, protocol.ProfileJob):
-            source = job.source
-            self._sizes[_UPLOAD] = cache.segments(source)
-            self._openers[_UPLOAD] = partial(cache.segment, source)
+            self._source = job.source
+            self._sizes[_UPLOAD] = self._cache.upload_sizes(job.source)
         elif not isinstance(job, protocol.AnalyseJob):
             needs = needs_of(job)
             for table in tables_of(job):
                 need = needs[table.table]
-                self._sizes[table.table] = cache.sizes(table, need)
-                self._openers[table.table] = partial(cache.shard, table, need)
+                self._sizes[table.table] = self._cache.sizes(table, need)
+                self._tables[table.table] = (table, need)
 
     @property
     def offered(self) -> Offered:
         """What the worker is told first."""
         return Offered(tuple(self._sizes.items()), self._budget_bytes)
 
-    def open(self, wanted: Wanted) -> list[int]:
-        """Return the wanted images' descriptors, which are the caller's to close."""
+    def open(
+        self, wanted: Wanted, given_up: Callable[[], bool] = lambda: False
+    ) -> tuple[int, ...]:
+        """Return the wanted images' descriptors: this object's, until it opens others.
+
+        What it opened before is let go of first: a job that waits for memory holds none.
+        """
         self._check(wanted)
-        opened: list[int] = []
-        try:
-            for table, shards in wanted.tables:
-                for shard in shards:
-                    with CACHE_LOCK:
-                        opened.append(self._openers[table](shard))
-        except BaseException:
-            channel.close_all(opened)
-            raise
-        return opened
+        self.close()
+        waiting = Waiting(given_up=given_up)
+        if self._source is not None:
+            segments = [shard for _, shards in wanted.tables for shard in shards]
+            self._lease = self._cache.lease_upload(self._source, segments, waiting)
+        else:
+            asked = [
+                WantedImages(*self._tables[table], shards)
+                for table, shards in wanted.tables
+            ]
+            self._lease = self._cache.lease(asked, waiting)
+        return self._lease.descriptors
+
+    def close(self) -> None:
+        """Let go of whatever is open."""
+        if self._lease is not None:
+            self._lease.close()
+            self._lease = None
 
     def _check(self, wanted: Wanted) -> None:
         total = 0
@@ -88,28 +101,37 @@ class JobImages:
 
 
 def serve_images(source: socket.socket, images: JobImages) -> None:
-    """Answer a worker until it closes its end."""
+    """Answer a worker until it closes its end; nothing of its images stays open then."""
     channel.send(source, codec.encode(images.offered))
-    while True:
-        message = codec.receive(source, max_bytes=_MOST_QUESTION_BYTES)
-        if message is None:
-            return
-        opened: list[int] = []
-        try:
-            if not isinstance(message, Wanted):
-                raise ProtocolError("a worker may ask for images only")  # noqa: TRY301 - the handler below answers it
-            opened = images.open(message)
-            channel.send(source, codec.encode(Done(len(opened))), opened)
-        except SandboxError as error:
-            channel.send(source, codec.encode(to_refusal(error)))
-        except OSError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a bad file must not end the unsealer
-            kind = type(error).__name__
-            refusal = to_refusal(DistributionCorrupt(f"unsealing failed ({kind})"))
-            channel.send(source, codec.encode(refusal))
-        finally:
-            channel.close_all(opened)
+    try:
+        while (
+            message := codec.receive(source, max_bytes=_MOST_QUESTION_BYTES)
+        ) is not None:
+            answer, opened = _answer(message, images, partial(_is_closed, source))
+            channel.send(source, codec.encode(answer), opened)
+    finally:
+        images.close()
+
+
+def _answer(
+    message: codec.Message, images: JobImages, given_up: Callable[[], bool]
+) -> tuple[codec.Message, Sequence[int]]:
+    try:
+        if not isinstance(message, Wanted):
+            raise ProtocolError("a worker may ask for images only")  # noqa: TRY301 - the handler below answers it
+        opened = images.open(message, given_up)
+    except SandboxError as error:
+        return to_refusal(error), ()
+    except Exception as error:  # noqa: BLE001 - a bad file must not end the unsealer
+        kind = type(error).__name__
+        return to_refusal(DistributionCorrupt(f"unsealing failed ({kind})")), ()
+    return Done(len(opened)), opened
+
+
+def _is_closed(source: socket.socket) -> bool:
+    """Whether the worker is gone: it says nothing more, and never will."""
+    readable, _, _ = select.select([source], [], [], 0)
+    return bool(readable) and not source.recv(1, socket.MSG_PEEK)
 
 
 def tables_of(job: protocol.Job) -> tuple[protocol.EncryptedTable, ...]:

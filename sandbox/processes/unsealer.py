@@ -20,7 +20,7 @@ from sandbox.control import Done, Forget, HealthQuestion, HealthReport, Start
 from sandbox.errors import DistributionCorrupt, ProtocolError, SandboxError
 from sandbox.files.images import ImageCache
 from sandbox.processes import channel, lockdown
-from sandbox.processes.image_service import CACHE_LOCK, JobImages, serve_images
+from sandbox.processes.image_service import JobImages, serve_images
 from sandbox.refusal import to_refusal
 
 # A CSV upload is put together in one file, and recoded into another.
@@ -56,9 +56,7 @@ class Unsealer:
         try:
             message = codec.decode(codec.frame_payload(payload))
             if isinstance(message, Forget):
-                with CACHE_LOCK:
-                    count = self._cache.forget(message.version_id)
-                _write(reply, Done(count))
+                _write(reply, Done(self._cache.forget(message.version_id)))
             elif isinstance(message, HealthQuestion):
                 cached, limit = self._cache.cached_bytes, self._cache.limit_bytes
                 _write(reply, HealthReport((), 0, 0, cached, limit, ""))

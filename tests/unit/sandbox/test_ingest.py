@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sandbox.errors import ResourceExceeded, UploadRejected
-from sandbox.files.pme import aad_prefix, unseal_image
+from sandbox.files.pme import aad_prefix
 from sandbox.intake.ingest import profile_upload
 from sandbox.intake.profile import proposed_grid
 from sandbox.protocol import (
@@ -25,6 +25,7 @@ from sandbox.protocol import (
     SealedSource,
     StoredFile,
 )
+from tests.unit.sandbox import unsealing
 
 KEY = b"k" * 32
 PLAIN, LIMITS = CsvOptions(), Limits()
@@ -52,9 +53,7 @@ def ingest(
         outcome = profile_upload(job, upload, output, scratch)
         size = os.fstat(output).st_size
         staged = os.pread(output, size, 0)
-        image = unseal_image(
-            memoryview(staged), key=KEY, aad_prefix=aad_prefix("v", 0), columns=None
-        )
+        image = unsealing.image(staged, key=KEY, prefix=aad_prefix("v", 0))
         with os.fdopen(image, "rb") as file:
             return outcome, pq.read_table(io.BytesIO(file.read()))
 

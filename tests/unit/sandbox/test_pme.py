@@ -12,7 +12,8 @@ from pyarrow.parquet.encryption import create_encryption_properties
 
 from sandbox.errors import DistributionCorrupt, KeyUnusable
 from sandbox.files.parquet import encrypted_writer
-from sandbox.files.pme import aad_prefix, unseal_image
+from sandbox.files.pme import aad_prefix
+from tests.unit.sandbox import unsealing
 
 KEY, PREFIX = b"k" * 32, aad_prefix("v1", 0)
 
@@ -51,8 +52,7 @@ def image(
     prefix: bytes = PREFIX,
     columns: set[str] | None = None,
 ) -> int:
-    wanted = None if columns is None else frozenset(columns)
-    return unseal_image(memoryview(data), key=key, aad_prefix=prefix, columns=wanted)
+    return unsealing.image(data, key=key, prefix=prefix, columns=columns)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 1000, 300_000])

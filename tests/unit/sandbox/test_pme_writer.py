@@ -11,8 +11,9 @@ import pytest
 from pyarrow.parquet.encryption import create_decryption_properties
 
 from sandbox.errors import DistributionCorrupt, KeyUnusable
-from sandbox.files.pme import aad_prefix, unseal_image
+from sandbox.files.pme import aad_prefix
 from sandbox.files.pme_writer import EncryptedFile
+from tests.unit.sandbox import unsealing
 
 KEY, PREFIX = b"k" * 32, aad_prefix("v1", 3)
 ROWS = 300_000
@@ -68,7 +69,7 @@ def read_by_pyarrow(data: bytes, *, key: bytes = KEY, prefix: bytes = PREFIX) ->
 
 def unsealed(data: bytes, *, columns: set[str] | None = None) -> pa.Table:
     wanted = None if columns is None else frozenset(columns)
-    found = unseal_image(memoryview(data), key=KEY, aad_prefix=PREFIX, columns=wanted)
+    found = unsealing.image(data, key=KEY, prefix=PREFIX, columns=wanted)
     with os.fdopen(found, "rb") as file:
         return pq.read_table(io.BytesIO(file.read()))
 
@@ -132,7 +133,7 @@ def test_another_key_or_prefix_opens_nothing(engine: duckdb.DuckDBPyConnection) 
 def test_the_engine_reads_the_unsealed_file(engine: duckdb.DuckDBPyConnection) -> None:
     data = written([image(engine), image(engine, start=ROWS)])
 
-    found = unseal_image(memoryview(data), key=KEY, aad_prefix=PREFIX, columns=None)
+    found = unsealing.image(data, key=KEY, prefix=PREFIX)
 
     try:
         row = engine.execute(

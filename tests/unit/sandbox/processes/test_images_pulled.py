@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from sandbox import errors
-from sandbox.files.images import SEGMENT_BYTES, ImageCache
+from sandbox.files.images import ImageCache
 from sandbox.files.parquet import encrypted_writer
 from sandbox.files.pme import aad_prefix
 from sandbox.files.sealing import SealWriter
+from sandbox.files.upload_images import SEGMENT_BYTES
 from sandbox.processes.image_service import JobImages, serve_images
 from sandbox.processes.image_source import PulledImages, open_everything
 from sandbox.protocol import (
@@ -179,7 +180,7 @@ def test_an_upload_comes_in_segments(tmp_path: Path) -> None:
         writer.write(content)
     source = SealedSource(stored(path), KEY)
     job = ProfileJob("j", source, Format.CSV, CsvOptions(), "v", "out", KEY)
-    pair = Pair(JobImages(job, ImageCache(tmp_path, 10**6), SEGMENT_BYTES))
+    pair = Pair(JobImages(job, ImageCache(tmp_path, 10**8), SEGMENT_BYTES))
 
     assert pair.source.tables == {"": (SEGMENT_BYTES, 8)}
     ((path_of_last,),) = pair.source.open({"": [1]}).values()
