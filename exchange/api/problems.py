@@ -226,6 +226,17 @@ STAGES: dict[str, Kind] = {
     "upload_truncated": Kind(
         422, "The upload ends too early", "Upload the whole file again."
     ),
+    "version_key_destroyed": Kind(
+        422,
+        "The key of a dataset version was destroyed",
+        "Nobody can read its rows any more; ask for another version.",
+    ),
+    "confirmation_differs": Kind(
+        422, "The confirmation is not what was asked for", "Type exactly what is shown."
+    ),
+    "may_not_manage_keys": Kind(
+        403, "Not allowed to manage keys", "Ask a data steward or an administrator."
+    ),
     "version_not_failed": Kind(
         409, "The version has not failed", "Nothing is to be retried."
     ),

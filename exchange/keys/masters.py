@@ -146,4 +146,3 @@ def other_providers_in_use() -> tuple[ProviderKind, ...]:
     chosen = kind_of(provider().current)
     refs = OrganisationKey.objects.live().values_list("provider_ref", flat=True)
     return tuple(sorted({kind_of(ref) for ref in refs} - {chosen}))
-

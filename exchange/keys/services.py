@@ -52,7 +52,9 @@ def issue_data_key(
 def unwrap(data_key: DataKey) -> bytes:
     """Return the clear 32 bytes. Raises Conflict (`key_destroyed`), KeyUnusable."""
     # Asked anew: a key that was destroyed after `data_key` was loaded must not open.
-    row = DataKey.objects.select_related("organisation_key__organisation").get(pk=data_key.pk)
+    row = DataKey.objects.select_related("organisation_key__organisation").get(
+        pk=data_key.pk
+    )
     if row.state != KeyState.ACTIVE:
         raise Conflict(
             "The key was destroyed; what it encrypted can no longer be read.",

@@ -329,9 +329,7 @@ PRESENTERS: Final[Mapping[EventType, Presenter]] = {
         )
     ),
     E.KEY_MASTER_RETIRED: Presenter(
-        _says(
-            gettext_lazy("An old master key was retired; nothing lay under it any more.")
-        )
+        _says(gettext_lazy("An old master key was retired; nothing lay under it any more."))
     ),
     E.KEY_PROVIDER_CHANGED: Presenter(
         _says(

@@ -99,7 +99,9 @@ def test_destroy_leaves_nothing_to_open() -> None:
     assert events().count("key:destroyed") == 1
 
 
-def test_rotate_organisation_keeps_data_keys_and_destroys_the_old_organisation_key() -> None:
+def test_rotate_organisation_keeps_data_keys_and_destroys_the_old_organisation_key() -> (
+    None
+):
     organisation = OrganisationFactory()
     kept, gone = issue(organisation, "v1"), issue(organisation, "v2")
     clear, wrapped = unwrap(kept), bytes(kept.wrapped)
