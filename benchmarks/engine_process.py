@@ -18,7 +18,7 @@ import traceback
 import uuid  # noqa: F401
 import zoneinfo  # noqa: F401
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import duckdb
@@ -100,17 +100,24 @@ class EngineProcess:
 
 
 def plain_engine(
-    plain: Mapping[str, str], limits: Limits = LIMITS
+    plain: Mapping[str, str],
+    limits: Limits = LIMITS,
+    *,
+    derived: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[], Callable[[str], Sequence[Sequence[Any]]]]:
-    """Plain DuckDB over plain Parquet, with as many threads."""
+    """Plain DuckDB over plain Parquet, with as many threads.
+
+    `derived` is SQL of further columns, by table.
+    """
 
     def prepare() -> Callable[[str], Sequence[Sequence[Any]]]:
         connection = duckdb.connect()
         connection.execute(f"SET threads = {limits.threads}")
         for table, path in plain.items():
+            more = f", {derived[table]}" if table in derived else ""
             connection.execute(
                 f"CREATE VIEW {quoted(table)} AS"
-                f" SELECT * FROM read_parquet({text_literal(path)})"
+                f" SELECT *{more} FROM read_parquet({text_literal(path)})"
             )
         return lambda sql: connection.execute(sql).fetchall()
 

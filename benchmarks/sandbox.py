@@ -14,10 +14,10 @@ evicted  cold, but the files' digests are known from an earlier touch
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from operator import truediv
 
 from benchmarks.engine_process import (
@@ -30,7 +30,7 @@ from benchmarks.options import Options
 from benchmarks.report import Report, geometric_mean
 from benchmarks.tpch_data import Tpch, prepare, say
 from benchmarks.tpch_queries import QUERIES
-from sandbox.files.images import ImageCache
+from sandbox.files.images import ImageCache, Lease, Wanted
 from sandbox.needs import Need
 
 CACHE_BYTES = 16 * 1024**3
@@ -100,7 +100,7 @@ def _measure(tpch: Tpch, name: str, runs: int) -> _Times:
     ) as plain:
         expected = plain.ask(sql).rows
         cache = ImageCache(tpch.vault, CACHE_BYTES)
-        images = unseal(cache, tpch, needs)
+        lease, images = unseal(cache, tpch, needs)
         with confined_engine(images) as warm:
             if not same_rows(warm.ask(sql).rows, expected):
                 raise SystemExit(f"{name}: the sandbox's result is not plain DuckDB's")
@@ -112,7 +112,7 @@ def _measure(tpch: Tpch, name: str, runs: int) -> _Times:
         for _ in range(runs):
             times.ask_plain(plain, sql)
             _one_job(images, sql, times)
-        close(images)
+        lease.close()
         for _ in range(runs):
             times.ask_plain(plain, sql)
             forget(cache, tpch)
@@ -127,11 +127,11 @@ def _measure(tpch: Tpch, name: str, runs: int) -> _Times:
 def _first_touch(cache: ImageCache, tpch: Tpch, sql: str) -> float:
     """Seconds of unsealing plus the query; its process is there before, as in a pool."""
     started = time.perf_counter()
-    images = unseal(cache, tpch, tpch.mentioned(sql))
+    lease, images = unseal(cache, tpch, tpch.mentioned(sql))
     unsealed = time.perf_counter() - started
     with confined_engine(images) as worker:
         asked = worker.ask(sql).seconds
-    close(images)
+    lease.close()
     return unsealed + asked
 
 
@@ -150,13 +150,13 @@ def forget(cache: ImageCache, tpch: Tpch) -> None:
 
 def unseal(
     cache: ImageCache, tpch: Tpch, needs: Mapping[str, Need]
-) -> dict[str, list[int]]:
-    """Return images of the columns that are needed, by table."""
-    return {table: cache.table(tpch.tables[table], need) for table, need in needs.items()}
-
-
-def close(images: Mapping[str, Sequence[int]]) -> None:
-    """Close images."""
-    for shards in images.values():
-        for descriptor in shards:
-            os.close(descriptor)
+) -> tuple[Lease, dict[str, tuple[int, ...]]]:
+    """Return the lease on images of the columns that are needed, and them by table."""
+    wanted = [
+        Wanted(tpch.tables[table], need, tuple(range(len(tpch.tables[table].files))))
+        for table, need in needs.items()
+    ]
+    lease = cache.lease(wanted)
+    rest = iter(lease.descriptors)
+    images = {item.table.table: tuple(islice(rest, len(item.shards))) for item in wanted}
+    return lease, images

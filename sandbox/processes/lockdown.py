@@ -12,6 +12,7 @@ import resource
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.machinery import BuiltinImporter, FrozenImporter
 from pathlib import Path
 
@@ -23,11 +24,15 @@ from sandbox.protocol import Limits
 
 # What a process needs beyond the job's memory: stacks, allocator arenas, code.
 _ADDRESS_SLACK_BYTES = 768 * 1024**2
+# The same of what is mapped to be written, without the allocator's mere reservations.
+_DATA_SLACK_BYTES = 256 * 1024**2
 # DuckDB reads its own control group's limits when it connects, and aborts if it may not.
 _READABLE = ("/proc/self/cgroup", "/sys/fs/cgroup")
 _NOBODY = 65534
 # Each image gets a number that none had before, so this bounds images over a job's life.
 _MOST_FILES = 16_384
+# Threads beyond the engine's: those of Arrow and of the allocator, by number of processors.
+_MORE_THREADS = 64
 _NAMESPACES = Namespace.USER | Namespace.NETWORK | Namespace.IPC | Namespace.UTS
 
 
@@ -38,21 +43,39 @@ def confine_worker(limits: Limits, *, parent: int, keep: Sequence[int]) -> None:
     environment; and dies with its parent, at its limits, or by its parent's kill.
     Raises SandboxUnavailable if a required layer cannot be put on.
     """
+    confine_run(limits, confine_waiting(parent=parent, keep=keep))
+
+
+def confine_waiting(*, parent: int, keep: Sequence[int]) -> Footprint:
+    """Put on all that is the same for every job; returns what is mapped so far.
+
+    As `confine_worker`, but that the limits of a job are still to come, by `confine_run`.
+    """
     if len(list(Path("/proc/self/task").iterdir())) != 1:
         raise SandboxUnavailable("a worker must have one thread when it locks itself down")
     _close_all_but(keep)
     _reset_signals()
-    set_limits(limits, files=_MOST_FILES)
     become_nobody()
-    leave_namespaces()
+    is_alone = leave_namespaces() == ""
     die_with_parent(parent)
     syscalls.forbid_dumps()
     clear_environment()
     os.chdir("/")
+    footprint = measure_footprint(is_alone=is_alone)
     confine_files()
     syscalls.drop_capabilities()
-    confine_calls()
+    confine_calls(is_waiting=True)
     forget_module_paths()
+    return footprint
+
+
+def confine_run(limits: Limits, footprint: Footprint) -> None:
+    """Take on a job's limits, and the filter that lets nobody change them; for ever.
+
+    `footprint` is what the process held before any job.
+    """
+    set_limits(limits, files=_MOST_FILES, footprint=footprint)
+    confine_calls()
 
 
 def forget_module_paths() -> None:
@@ -73,10 +96,10 @@ def confine_files() -> None:
     syscalls.landlock_restrict(tuple(path for path in _READABLE if Path(path).exists()))
 
 
-def confine_calls() -> None:
+def confine_calls(*, is_waiting: bool = False) -> None:
     """Make no system call any more but those of the allow-list (seccomp)."""
     try:
-        syscalls.install_filter(worker_filter(os.getpid()))
+        syscalls.install_filter(worker_filter(os.getpid(), is_waiting=is_waiting))
     except OSError as error:
         raise SandboxUnavailable(
             f"the kernel takes no system call filter, a required layer ({error.strerror})",
@@ -93,20 +116,48 @@ def confine_unsealer(vault: Path) -> None:
     syscalls.landlock_restrict((str(vault),))
 
 
-def set_limits(limits: Limits, *, files: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What a process holds before its job, which its limits come on top of."""
+
+    mapped_bytes: int
+    data_bytes: int  # of these, private and writable
+    is_alone: bool  # in a user namespace of its own, where only its own threads count
+
+
+def measure_footprint(*, is_alone: bool) -> Footprint:
+    """Return this process's footprint; requires that /proc can be read."""
+    pages = [int(word) for word in Path("/proc/self/statm").read_text().split()]
+    size = resource.getpagesize()
+    return Footprint(pages[0] * size, pages[5] * size, is_alone)
+
+
+def set_limits(limits: Limits, *, files: int, footprint: Footprint | None = None) -> None:
     """Set the process's limits; hard, so that they cannot be raised again."""
-    address_space = _mapped_bytes() + limits.memory_bytes + _ADDRESS_SLACK_BYTES
+    held = footprint or measure_footprint(is_alone=False)
     cpu = int(limits.deadline_seconds * max(1, limits.threads)) + 5
     for kind, value in (
-        (resource.RLIMIT_AS, address_space),
-        (resource.RLIMIT_CPU, cpu),
+        (
+            resource.RLIMIT_AS,
+            held.mapped_bytes + limits.memory_bytes + _ADDRESS_SLACK_BYTES,
+        ),
+        (resource.RLIMIT_DATA, held.data_bytes + limits.memory_bytes + _DATA_SLACK_BYTES),
         (resource.RLIMIT_FSIZE, max(limits.memory_bytes, limits.output_bytes)),
         (resource.RLIMIT_NOFILE, min(files, _hard_limit(resource.RLIMIT_NOFILE))),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
+        (resource.RLIMIT_NICE, 0),
+        (resource.RLIMIT_RTPRIO, 0),
     ):
         resource.setrlimit(kind, (value, value))
+    # The first second beyond ends it by the signal that says why, the next one by force.
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
+    if held.is_alone:
+        # Elsewhere all threads of the user count, of whom the daemon may be one.
+        threads = limits.threads + _MORE_THREADS + (os.cpu_count() or 1)
+        threads = min(threads, _hard_limit(resource.RLIMIT_NPROC))
+        resource.setrlimit(resource.RLIMIT_NPROC, (threads, threads))
 
 
 def _hard_limit(kind: int) -> int:
@@ -171,8 +222,3 @@ def _close_all_but(keep: Sequence[int]) -> None:
         os.closerange(low, descriptor)
         low = descriptor + 1
     os.closerange(low, os.sysconf("SC_OPEN_MAX") if low < 65536 else low + 65536)
-
-
-def _mapped_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    return pages * resource.getpagesize()

@@ -63,6 +63,17 @@ def test_unseal_gives_a_rate_with_and_without_digests(data: Path) -> None:
     assert all(row["value"] > 0 for row in found.values())
 
 
+def test_admitted_releases_some_and_says_why_not_others(data: Path) -> None:
+    found = figures(data, "admitted", "--only", "q2,q6")
+
+    assert {metric for case, metric in found if case.startswith("q6")} == {
+        "released",
+        "worker",
+    }
+    notes = json.loads((data / "admitted.json").read_text())["notes"]
+    assert any(note.startswith("q2, as it is: refused, ") for note in notes)
+
+
 @pytest.mark.parametrize(
     ("rows", "shards"),
     [(0, 1), (999_999, 1), (1_000_000, 2), (6_001_215, 8), (10**9, 64)],
