@@ -189,7 +189,7 @@ class StoredFile(models.Model):
 
 
 class Rekeying(models.Model):
-    """Files of a version that are being written anew, and the key that they will be under."""
+    """Files of a version that are being written anew, and the key they will be under."""
 
     version = models.ForeignKey(
         DatasetVersion, on_delete=models.PROTECT, related_name="rekeyings"

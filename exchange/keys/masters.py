@@ -90,7 +90,7 @@ def _rewrap(key: OrganisationKey, *, by: Actor) -> bool:
 
 
 def retirable() -> tuple[str, ...]:
-    """The provider's master keys, oldest first, under which and before which nothing lies."""
+    """The master keys, oldest first, under which and before which nothing lies."""
     used = set(OrganisationKey.objects.live().values_list("provider_ref", flat=True))
     found = []
     for ref in provider().refs()[:-1]:

@@ -1,7 +1,7 @@
 """A new key for an organisation, and its data keys brought under it, some at a time.
 
     begun      the old key is `retiring`: it opens, and takes nothing new; the new is active
-    batches    data keys move, each compared with what was read; a kill loses at most a batch
+    batches    data keys move, each compared with what was read; a kill loses a batch
     ended      nothing lies under the old key: it is destroyed
 
 Called again at any moment it goes on where it stood. Data is not touched.

@@ -1,9 +1,10 @@
 """Crypto-shredding: a version's or an organisation's keys end, and all that stood on them.
 
-What is under way over the version ends with a code that says why, its job is killed, and the
-sandbox forgets the version. Releases that were made of it before lie under keys of their own:
-they stay until their retention ends or their recipient shreds them. With an organisation's
-own key they end too, for their keys lie under it. The log holds no key and stays whole.
+What is under way over the version ends with a code that says why, its job is killed, and
+the sandbox forgets the version. Releases that were made of it before lie under keys of
+their own: they stay until their retention ends or their recipient shreds them. With an
+organisation's own key they end too, for their keys lie under it. The log holds no key and
+stays whole.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ from exchange.queries.states import QueryState, ReleaseState
 
 SHRED: Final = "queries.shred_organisation"
 VERSION_CODE: Final = "version_key_destroyed"
+_GONE: Final = "the key of a dataset version that this query reads was destroyed"
+_ELSEWHERE: Final = (
+    "Nobody can read its rows any more. Look the dataset up for another version."
+)
 _UNDER_WAY: Final = (
     QueryState.ANALYSING,
     QueryState.IN_REVIEW,
@@ -164,10 +169,8 @@ def _end_queries(queries: QuerySet[Query], *, by: Actor) -> None:
             event=EventType.RUN_FAILED,
             changes={
                 "error_code": VERSION_CODE,
-                "error_message": "the key of a dataset version that this query reads was "
-                "destroyed",
-                "error_hint": "Its rows can be read by nobody any more. Look the dataset up "
-                "for another version.",
+                "error_message": _GONE,
+                "error_hint": _ELSEWHERE,
                 "finished_at": timezone.now(),
             },
             code=VERSION_CODE,

@@ -53,9 +53,8 @@ def check_usable(grant: Grant, now: datetime) -> None:
         (
             any(_is_shredded(v) for v in versions),
             "version_key_destroyed",
-            "the key of a dataset version that this grant stands on was destroyed; its "
-            "rows can be read by nobody any more",
-            "Look the dataset up for another version and request access to it.",
+            "the key of a dataset version that this grant stands on was destroyed",
+            "Nobody can read its rows any more. Look the dataset up for another version.",
         ),
         (
             any(v.state != VersionState.PUBLISHED for v in versions),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -35,8 +36,8 @@ from exchange.keys.provider import (
     seal_key,
 )
 from exchange.keys.rotation import rotate_organisation
-from exchange.keys.services import issue_data_key, unwrap
 from exchange.keys.services import destroy as destroy_data_key
+from exchange.keys.services import issue_data_key, unwrap
 from exchange.keys.shredding import destroy_organisation_keys
 from exchange.parties.models import Organisation
 from tests.factories.parties import OrganisationFactory
@@ -52,7 +53,7 @@ def keyring(monkeypatch: pytest.MonkeyPatch) -> MemoryKeyring:
     made = MemoryKeyring()
     for module in (masters, organisation_keys):
         monkeypatch.setattr(module, "provider", lambda: made)
-    monkeypatch.setattr(organisation_keys, "provider_for", lambda ref: made)
+    monkeypatch.setattr(organisation_keys, "provider_for", lambda _ref: made)
     return made
 
 
@@ -289,10 +290,8 @@ def test_rotate_organisation_killed_at_any_step_goes_on(
         dying.setattr(rotation, "_move_batch", counted(rotation._move_batch))
         dying.setattr(rotation, "_ended", counted(rotation._ended))
         dying.setattr(rotation, "record", counted(rotation.record))
-        try:
+        with suppress(Killed):
             rotate_organisation(organisation=organisation, by=NODE)
-        except Killed:
-            pass
         assert all_open(keys)
     late = issued(organisation, 1)
 

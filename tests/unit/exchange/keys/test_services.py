@@ -13,8 +13,8 @@ from exchange.keys import organisation_keys, services, shredding
 from exchange.keys.models import DataKey, KeyPurpose, KeyState, OrganisationKey
 from exchange.keys.provider import KeyUnusable
 from exchange.keys.rotation import rotate_organisation
-from exchange.keys.shredding import destroy_organisation_keys
 from exchange.keys.services import derive, destroy, issue_data_key, unwrap
+from exchange.keys.shredding import destroy_organisation_keys
 from exchange.parties.models import Organisation
 from tests.factories.parties import OrganisationFactory
 
