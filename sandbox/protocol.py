@@ -309,6 +309,7 @@ class Refusal:
     line: int | None = None
     column: str | None = None
     reasons: tuple[tuple[str, str, str], ...] = ()  # code, message, hint
+    metering: Metering | None = None  # what was used up to then, where it came so far
 
 
 Outcome = (
