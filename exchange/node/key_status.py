@@ -59,9 +59,7 @@ def _master(ref: str, *, is_current: bool) -> dict[str, Any]:
         "ref": ref,
         "current": is_current,
         "noted_at": noted.noted_at.isoformat(timespec="seconds") if noted else None,
-        "organisation_keys": OrganisationKey.objects.live()
-        .filter(provider_ref=ref)
-        .count(),
+        "organisation_keys": under.count(),
     }
 
 
