@@ -72,7 +72,7 @@ def rekey(operation: Operation) -> None:
     version = _version(operation)
     if version.state not in KEYED:
         return
-    for part in _parts(version):
+    for part in _parts(version, operation):
         extend(operation, progress=f"{len(part.files)} files are written anew")
         fresh = _fresh_key(version, part)
         job = RekeyJob(
@@ -108,11 +108,22 @@ def _version(operation: Operation) -> DatasetVersion:
     )
 
 
-def _parts(version: DatasetVersion) -> list[Part]:
-    """What is still to be done; an attempt that was killed may have swapped some parts."""
-    key = version.data_key
-    shards = tuple(version.files.filter(part=StoredFile.Part.SHARD).order_by("index"))
-    return [Part("", shards, key)] if key is not None else []
+def _parts(version: DatasetVersion, operation: Operation) -> list[Part]:
+    """What is still to be done: an attempt that was killed may have swapped some parts.
+
+    Their keys were made since the work was asked for.
+    """
+    held = [("", version.data_key)]
+    held += [
+        (group.name, group.data_key)
+        for group in version.column_groups.select_related("data_key")
+    ]
+    shards = version.files.filter(part=StoredFile.Part.SHARD).order_by("index")
+    return [
+        Part(name, tuple(shards.filter(group=name)), key)
+        for name, key in held
+        if key is not None and key.created_at < operation.created_at
+    ]
 
 
 def _fresh_key(version: DatasetVersion, part: Part) -> DataKey:
@@ -136,9 +147,15 @@ def _swap(
     version: DatasetVersion, part: Part, fresh: DataKey, files: tuple[VaultFile, ...]
 ) -> None:
     """In the caller's transaction: the new files and key stand in the old ones' place."""
-    moved = DatasetVersion.objects.filter(
-        pk=version.pk, data_key=part.key, state__in=KEYED
-    ).update(data_key=fresh)
+    # Locked, so that a shred waits and then finds the new key, or came before and is found.
+    stands = DatasetVersion.objects.select_for_update().filter(
+        pk=version.pk, state__in=KEYED
+    )
+    if part.group:
+        keyed = version.column_groups.filter(name=part.group, data_key=part.key)
+        moved = keyed.update(data_key=fresh) if stands.exists() else 0
+    else:
+        moved = stands.filter(data_key=part.key).update(data_key=fresh)
     if moved != 1:
         raise Conflict("The version or its key changed meanwhile.", code="state_changed")
     for file, written in zip(part.files, files, strict=True):
@@ -156,4 +173,3 @@ def _swap(
     )
     Rekeying.objects.filter(version=version, group=part.group).delete()
     keys.destroy(part.key, by=NODE)
-    version.data_key = fresh

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from exchange.agreements.models import Grant
@@ -11,6 +12,7 @@ from exchange.catalogue.selectors import schema_of
 from exchange.catalogue.states import VersionState
 from exchange.errors import Refused
 from exchange.keys.models import KeyState
+from sandbox.needs import Need
 from sandbox.protocol import EncryptedTable, TableSchema
 
 
@@ -81,13 +83,30 @@ def schemas_of(grant: Grant) -> tuple[TableSchema, ...]:
     )
 
 
-def encrypted_tables(grant: Grant, used: tuple[str, ...]) -> tuple[EncryptedTable, ...]:
-    """The tables a query uses, with their keys unwrapped: only for a Job, at once."""
+def nameable_tables(grant: Grant, used: tuple[str, ...]) -> tuple[EncryptedTable, ...]:
+    """The tables a query uses by name and version, without a file or a key."""
     return tuple(
-        encrypted_table(version, table=name)
+        EncryptedTable(name, str(version.pk), (), b"")
         for name, version in sorted(versions_of(grant).items())
         if name in used
     )
+
+
+def encrypted_tables(grant: Grant, needs: Mapping[str, Need]) -> tuple[EncryptedTable, ...]:
+    """The tables a query uses, with their keys unwrapped: only for a Job, at once.
+
+    Keys of column groups that hold nothing it needs stay wrapped.
+    """
+    return tuple(
+        encrypted_table(version, table=name, columns=needed_of(needs[name], version))
+        for name, version in sorted(versions_of(grant).items())
+        if name in needs
+    )
+
+
+def needed_of(need: Need, version: DatasetVersion) -> Collection[str]:
+    """The columns of a version that a need may mean: all of them where it does not say."""
+    return need.needed if need.needed is not None else set(schema_of(version))
 
 
 def protected_datasets(grant: Grant, used: tuple[str, ...]) -> list[Dataset]:
