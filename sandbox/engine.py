@@ -33,6 +33,7 @@ _LOCKED = (
     "temp_directory = ''",  # no spilling: COPY inside it would be an exit
     "max_temp_directory_size = '0B'",
     "enable_external_file_cache = false",  # images are in memory: one copy is enough
+    "parquet_metadata_cache = true",  # a path never comes to name another image
     "TimeZone = 'UTC'",
 )
 _ready: list[duckdb.DuckDBPyConnection] = []
@@ -41,7 +42,10 @@ _ready: list[duckdb.DuckDBPyConnection] = []
 def keep_ready(count: int) -> None:
     """Connect `count` engines ahead, for forks of this process to open."""
     while len(_ready) < count:
-        _ready.append(_connect())
+        connection = _connect()
+        # The catalogue is built when it is first read; that takes as long as connecting.
+        connection.execute("SELECT table_name FROM information_schema.tables").fetchall()
+        _ready.append(connection)
 
 
 def open_engine(

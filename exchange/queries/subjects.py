@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
@@ -14,36 +15,44 @@ from exchange.catalogue.models import Dataset, DatasetVersion, OfferTable
 from exchange.catalogue.selectors import schema_of
 from exchange.catalogue.states import VersionState
 from exchange.errors import Refused
+from exchange.keys.models import KeyState
+from sandbox.needs import Need
 from sandbox.protocol import EncryptedTable, TableSchema
 
 
 def versions_of(grant: Grant) -> dict[str, DatasetVersion]:
     """By table name, the version that the grant's offer pinned.
 
-    Read once for a loaded grant: which versions they are never changes, their states do.
+    Read once for a loaded grant: which they are never changes. Their states and keys do,
+    so whoever needs those asks `_versions_now`.
     """
     found: dict[str, DatasetVersion] | None = grant.__dict__.get("_versions")
     if found is None:
-        tables = grant.offer.tables.select_related(
-            "version__dataset__organisation", "version__data_key"
-        )
-        found = {table.table_name: table.version for table in tables}
-        grant.__dict__["_versions"] = found
+        found = grant.__dict__["_versions"] = _versions_now(grant)
     return found
+
+
+def _versions_now(grant: Grant) -> dict[str, DatasetVersion]:
+    tables = grant.offer.tables.select_related(
+        "version__dataset__organisation", "version__data_key"
+    )
+    return {table.table_name: table.version for table in tables}
 
 
 def check_usable(grant: Grant, now: datetime) -> None:
     """Raise Refused unless the grant may be used now, on versions that all stand.
 
     Reads the rows anew: a revocation between submission and release must count. Codes:
-    `grant_revoked`, `grant_expired`, `grant_not_started`, `version_withdrawn`.
+    `grant_revoked`, `grant_expired`, `grant_not_started`, `version_key_destroyed`,
+    `version_withdrawn`.
     """
-    withdrawn = OfferTable.objects.filter(offer=OuterRef("offer")).exclude(
-        version__state=VersionState.PUBLISHED
-    )
+    tables = OfferTable.objects.filter(offer=OuterRef("offer"))
     current = (
         Grant.objects.only("revoked_at", "starts_at", "ends_at")
-        .annotate(is_withdrawn=Exists(withdrawn))
+        .annotate(
+            is_withdrawn=Exists(tables.exclude(version__state=VersionState.PUBLISHED)),
+            is_shredded=Exists(tables.filter(version__data_key__state=KeyState.DESTROYED)),
+        )
         .get(pk=grant.pk)
     )
     faults = (
@@ -64,6 +73,12 @@ def check_usable(grant: Grant, now: datetime) -> None:
             "grant_not_started",
             f"this grant begins at {current.starts_at.isoformat(timespec='seconds')}",
             "Wait until then.",
+        ),
+        (
+            current.is_shredded,
+            "version_key_destroyed",
+            "the key of a dataset version that this grant stands on was destroyed",
+            "Nobody can read its rows any more. Look the dataset up for another version.",
         ),
         (
             current.is_withdrawn,
@@ -91,12 +106,33 @@ def _columns_of(version_id: UUID) -> tuple[tuple[str, str], ...]:
     return tuple(schema_of(DatasetVersion(pk=version_id)).items())
 
 
-def encrypted_tables(grant: Grant, used: tuple[str, ...]) -> tuple[EncryptedTable, ...]:
-    """The tables a query uses, with their keys unwrapped: only for a Job, at once."""
+def nameable_tables(grant: Grant, used: tuple[str, ...]) -> tuple[EncryptedTable, ...]:
+    """The tables a query uses by name and version, without a file or a key."""
     return tuple(
-        encrypted_table(version, table=name)
+        EncryptedTable(name, str(version.pk), (), b"")
         for name, version in sorted(versions_of(grant).items())
         if name in used
+    )
+
+
+def encrypted_tables(grant: Grant, needs: Mapping[str, Need]) -> tuple[EncryptedTable, ...]:
+    """The tables a query uses, with their keys unwrapped: only for a Job, at once.
+
+    Keys of column groups that hold nothing it needs stay wrapped.
+    """
+    return tuple(
+        encrypted_table(version, table=name, columns=needed_of(needs[name], version))
+        for name, version in sorted(_versions_now(grant).items())
+        if name in needs
+    )
+
+
+def needed_of(need: Need, version: DatasetVersion) -> Collection[str]:
+    """The columns of a version that a need may mean: all of them where it does not say."""
+    return (
+        need.needed
+        if need.needed is not None
+        else {name for name, _ in _columns_of(version.pk)}
     )
 
 
