@@ -190,6 +190,27 @@ class StoredFile(models.Model):
         return self.name
 
 
+class Rekeying(models.Model):
+    """Files of a version that are being written anew, and the key they will be under."""
+
+    version = models.ForeignKey(
+        DatasetVersion, on_delete=models.PROTECT, related_name="rekeyings"
+    )
+    group = models.CharField(max_length=63, blank=True)  # of columns; blank: the shards
+    key = models.ForeignKey("keys.DataKey", on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("version", "group"), name="rekeying_once_per_group"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.version} {self.group}"
+
+
 class ColumnGroup(models.Model):
     """Columns of a version that lie in files and under a data key of their own.
 

@@ -11,13 +11,16 @@ from exchange.catalogue.models import Dataset, DatasetVersion
 from exchange.catalogue.selectors import schema_of
 from exchange.catalogue.states import VersionState
 from exchange.errors import Refused
+from exchange.keys.models import KeyState
 from sandbox.needs import Need
 from sandbox.protocol import EncryptedTable, TableSchema
 
 
 def versions_of(grant: Grant) -> dict[str, DatasetVersion]:
     """By table name, the version that the grant's offer pinned."""
-    tables = grant.offer.tables.select_related("version__dataset__organisation")
+    tables = grant.offer.tables.select_related(
+        "version__dataset__organisation", "version__data_key"
+    )
     return {table.table_name: table.version for table in tables}
 
 
@@ -25,9 +28,11 @@ def check_usable(grant: Grant, now: datetime) -> None:
     """Raise Refused unless the grant may be used now, on versions that all stand.
 
     Reads the rows anew: a revocation between submission and release must count. Codes:
-    `grant_revoked`, `grant_expired`, `grant_not_started`, `version_withdrawn`.
+    `grant_revoked`, `grant_expired`, `grant_not_started`, `version_key_destroyed`,
+    `version_withdrawn`.
     """
     current = Grant.objects.get(pk=grant.pk)
+    versions = tuple(versions_of(grant).values())
     faults = (
         (
             current.revoked_at is not None,
@@ -48,7 +53,13 @@ def check_usable(grant: Grant, now: datetime) -> None:
             "Wait until then.",
         ),
         (
-            any(v.state != VersionState.PUBLISHED for v in versions_of(grant).values()),
+            any(_is_shredded(v) for v in versions),
+            "version_key_destroyed",
+            "the key of a dataset version that this grant stands on was destroyed",
+            "Nobody can read its rows any more. Look the dataset up for another version.",
+        ),
+        (
+            any(v.state != VersionState.PUBLISHED for v in versions),
             "version_withdrawn",
             "a dataset version that this grant stands on was withdrawn",
             "Look the dataset up for a newer version and request access to it.",
@@ -57,6 +68,11 @@ def check_usable(grant: Grant, now: datetime) -> None:
     for holds, code, message, hint in faults:
         if holds:
             raise Refused(message, code=code, hint=hint)
+
+
+def _is_shredded(version: DatasetVersion) -> bool:
+    key = version.data_key
+    return key is not None and key.state == KeyState.DESTROYED
 
 
 def schemas_of(grant: Grant) -> tuple[TableSchema, ...]:
