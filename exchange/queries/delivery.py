@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from django.utils import timezone
 
 from exchange.agreements.models import Grant
 from exchange.agreements.states import RuleKind
