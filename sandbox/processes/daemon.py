@@ -26,6 +26,7 @@ from sandbox import codec, protocol
 from sandbox.control import Cancel, Done, Forget, HealthQuestion, HealthReport, Layer
 from sandbox.door_address import listen_at
 from sandbox.errors import ProtocolError, SandboxError, SandboxUnavailable
+from sandbox.files.vault import sweep_parts
 from sandbox.processes.jobs import JobDesk
 from sandbox.processes.selfcheck import check_lockdown
 from sandbox.refusal import to_refusal
@@ -213,6 +214,8 @@ def run(configuration: Configuration) -> int:
     layers = check_lockdown()
     configuration.socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _only_one(configuration.socket):
+        if swept := sweep_parts(configuration.vault):
+            _log.warning("removed %d parts of outputs that a crash left behind", swept)
         return Daemon(configuration, layers).serve()
 
 
