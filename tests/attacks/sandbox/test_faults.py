@@ -221,7 +221,7 @@ def test_job_that_comes_twice_writes_its_files_once(bypassed: Bypassed) -> None:
     for stored in done[0].files:  # type: ignore[attr-defined]
         content = (bypassed.vault / stored.name).read_bytes()
         assert hashlib.sha256(content).hexdigest() == stored.sha256
-    assert not [name for name in in_vault(bypassed) if ".part" in name]
+    assert not [name for name in in_vault(bypassed) if ".unfinished" in name]
 
 
 def test_job_that_is_replayed_later_is_refused(bypassed: Bypassed) -> None:
@@ -284,10 +284,10 @@ def test_files_of_a_daemon_that_was_killed_are_swept(tmp_path: Path) -> None:
         await_until(lambda: bool(in_vault(served) - before))
         served.process.kill()
         thread.join(10)
-    assert [name for name in in_vault(served) if ".part" in name]
+    assert [name for name in in_vault(served) if ".unfinished" in name]
 
     with serving_bypassed(tmp_path) as served:
-        assert not [name for name in in_vault(served) if ".part" in name]
+        assert not [name for name in in_vault(served) if ".unfinished" in name]
         served.client.run(job)
 
 
