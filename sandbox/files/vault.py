@@ -1,7 +1,7 @@
 """Files of the vault as the daemon opens them: read under a checked name, written once.
 
 A name is relative, has no empty, `.` or `..` part and leads through no symbolic link.
-An output is written as NAME.….unfinished and gets its name only when it is whole and on disk.
+An output is written as NAME.….unfinished, and named only when it is whole and on disk.
 """
 
 from __future__ import annotations
