@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from sandbox.errors import SandboxError
-from sandbox.processes import lockdown, syscalls, users
+from sandbox.processes import lockdown, memory, users
 
 
 def main(arguments: list[str]) -> int:
@@ -80,7 +80,7 @@ def _child(role: str, rest: list[str]) -> int:
     parent, account = int(os.environ.pop("BONDED_PARENT")), os.environ.pop("BONDED_ACCOUNT")
     lockdown.die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    syscalls.forbid_dumps()
+    memory.forbid_core_files()
     if role == "unsealer":
         from sandbox.processes import unsealer
 
