@@ -160,8 +160,8 @@ def destroy_version(request: UserRequest, version_id: str) -> HttpResponse:
             shred_version(
                 version=version, confirmation=form.cleaned_data["words"], by=request.user
             )
-        except Invalid as error:
-            problems = [_differs(error)]
+        except Invalid:
+            problems = _differing(form)
         else:
             messages.success(
                 request, _("The key is destroyed. Nobody can read these rows any more.")
@@ -200,8 +200,8 @@ def destroy_organisation(request: UserRequest, slug: str) -> HttpResponse:
                 confirmation=form.cleaned_data["words"],
                 by=request.user,
             )
-        except Invalid as error:
-            problems = [_differs(error)]
+        except Invalid:
+            problems = _differing(form)
         else:
             messages.success(request, _("The organisation's key is destroyed."))
             return redirect(_back_to(organisation))
@@ -218,12 +218,9 @@ def destroy_organisation(request: UserRequest, slug: str) -> HttpResponse:
     )
 
 
-def _differs(error: Invalid) -> Problem:
-    return Problem(
-        text=_("The words differ; nothing was destroyed."),
-        href="#id_words",
-        code=error.code,
-    )
+def _differing(form: ConfirmForm) -> list[Problem]:
+    form.add_error("words", _("The words differ; nothing was destroyed."))
+    return problems_of(form)
 
 
 def _seen(user: User, slug: str) -> Organisation:
