@@ -164,7 +164,9 @@ def destroy_version(request: UserRequest, version_id: str) -> HttpResponse:
             problems = _differing(form)
         else:
             messages.success(
-                request, _("The key is destroyed. Nobody can read these rows any more.")
+                request,
+                _("The key is destroyed. Nobody can read these rows any more."),
+                extra_tags="ok",
             )
             return redirect(_back_to(organisation))
     released = Release.objects.filter(query__grant__offer__tables__version=version)
@@ -203,7 +205,9 @@ def destroy_organisation(request: UserRequest, slug: str) -> HttpResponse:
         except Invalid:
             problems = _differing(form)
         else:
-            messages.success(request, _("The organisation's key is destroyed."))
+            messages.success(
+                request, _("The organisation's key is destroyed."), extra_tags="ok"
+            )
             return redirect(_back_to(organisation))
     return render_page(
         request,
