@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from sandbox.errors import SandboxError
-from sandbox.processes import lockdown, syscalls
+from sandbox.processes import lockdown, memory
 
 
 def main(arguments: list[str]) -> int:
@@ -73,7 +73,7 @@ def _child(role: str, rest: list[str]) -> int:
     """Be a child: end with the parent, ignore the terminal's Ctrl-C, keep no dump."""
     lockdown.die_with_parent(int(os.environ.pop("BONDED_PARENT")))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    syscalls.forbid_dumps()
+    memory.forbid_core_files()
     if role == "unsealer":
         from sandbox.processes import unsealer
 

@@ -159,6 +159,8 @@ def layer_words(name: str) -> str:
         "namespaces": _("A namespace of its own, without a network"),
         "own_user": _("A user of its own"),
         "cgroup": _("A control group"),
+        "memory_lock": _("Memory that holds keys is locked"),
+        "no_swap": _("No swap: unsealed columns are never written to a disk"),
     }
     return words.get(name, name.replace("_", " "))
 

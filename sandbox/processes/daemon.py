@@ -23,7 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox import codec, protocol
-from sandbox.control import Cancel, Done, Forget, HealthQuestion, HealthReport, Layer
+from sandbox.control import (
+    Cancel,
+    Done,
+    Forget,
+    HealthQuestion,
+    HealthReport,
+    KeyQuestion,
+    Layer,
+)
 from sandbox.door_address import listen_at
 from sandbox.errors import ProtocolError, SandboxError, SandboxUnavailable
 from sandbox.processes.jobs import JobDesk
@@ -158,7 +166,7 @@ class Daemon:
                 return None
             if isinstance(message, Cancel):
                 return Done(self._desk.cancel(message.job_id))
-            if isinstance(message, Forget):
+            if isinstance(message, (Forget, KeyQuestion)):
                 return self._desk.ask_unsealer(message)
             if isinstance(message, HealthQuestion):
                 return self._health()
@@ -173,7 +181,7 @@ class Daemon:
         if not isinstance(inner, HealthReport):
             raise SandboxUnavailable("the unsealer gave no report")
         return HealthReport(
-            layers=self._layers,
+            layers=self._layers + inner.layers,
             workers=self._configuration.workers,
             running=self._desk.running,
             cached_bytes=inner.cached_bytes,
