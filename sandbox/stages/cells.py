@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies.document import AggregateRule, Policy
-from sandbox.disclosure.cell import Cell
+from sandbox.disclosure.cell import Cell, Ground
 from sandbox.disclosure.suppression import is_unproven, judge
 from sandbox.passes.rows import Answer, Rows
 from sandbox.plan.block import Block, Unit
@@ -77,13 +77,14 @@ class StageOne:
         self, unit: Unit, made: Statement, answer: Answer
     ) -> tuple[list[Cell], tuple[str, ...]]:
         block = self._block
-        copies = top_needed(self._rule)
-        cells, types = read_cells(block, made, answer, copies=copies)
-        judge(cells, self._rule, sensitive_filter=self._sensitive)
+        cells, types = self._read(made, answer, copies=None)
         if buckets_of(block, unit, self._policy) is None:
-            if any(is_unproven(cell) for cell in cells):
-                return self._exact(unit)
-            return cells, types
+            # Only dominance can be unproven, which more of the largest ones decide.
+            if not any(is_unproven(cell) for cell in cells):
+                return cells, types
+            top = top_needed(self._rule)
+            exact = statement(block, self._policy, unit, top=top)
+            return self._read(exact, self._rows.ask(exact.sql, exact.fold), copies=1)
         unproven = [cell for cell in cells if _is_open(cell)]
         if not unproven:
             return cells, types
@@ -97,19 +98,34 @@ class StageOne:
     def _exact(
         self, unit: Unit, *, only: Sequence[str] = (), cells: Sequence[Cell] = ()
     ) -> tuple[list[Cell], tuple[str, ...]]:
-        """Return cells judged by units and their largest contributions."""
-        top = top_needed(self._rule)
-        made = statement(self._block, self._policy, unit, top=top, only=only)
+        """Return cells judged by units: all, or those that stand beside their types."""
         names = [(*cell.keys, *cell.codes) for cell in cells]
         values = [[name[place] for name in names] for place in range(len(only))]
-        answer = self._rows.ask(made.sql, made.fold, values)
-        found, types = read_cells(self._block, made, answer)
+        # One largest contribution proves most; several are worth their price only then.
+        for top in (None, top_needed(self._rule)):
+            made = statement(self._block, self._policy, unit, top=top, only=only)
+            answer = self._rows.ask(made.sql, made.fold, values)
+            found, types = self._read(made, answer, copies=1 if top else None)
+            if not any(is_unproven(cell) for cell in found):
+                break
+        return found, types
+
+    def _read(
+        self, made: Statement, answer: Answer, *, copies: int | None
+    ) -> tuple[list[Cell], tuple[str, ...]]:
+        copies = top_needed(self._rule) if copies is None else copies
+        found, types = read_cells(self._block, made, answer, copies=copies)
         judge(found, self._rule, sensitive_filter=self._sensitive)
         return found, types
 
 
 def _is_open(cell: Cell) -> bool:
-    """Whether anything at all speaks against a cell that is judged by buckets."""
+    """Whether units could say otherwise of a cell than the buckets that it is judged by.
+
+    Nobody is nobody either way: then only few outside the filter could turn out to be more.
+    """
+    if not cell.units:
+        return Ground.COMPLEMENT in cell.unsafe
     grounds = (cell.unsafe, cell.unsafe_rows, *cell.unsafe_counts, *cell.unsafe_sums)
     return any(grounds)
 
