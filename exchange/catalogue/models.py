@@ -7,6 +7,7 @@ here; a value is in the vault only, encrypted.
 from __future__ import annotations
 
 import uuid
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -190,6 +191,27 @@ class StoredFile(models.Model):
         return self.name
 
 
+class Rekeying(models.Model):
+    """Files of a version that are being written anew, and the key they will be under."""
+
+    version = models.ForeignKey(
+        DatasetVersion, on_delete=models.PROTECT, related_name="rekeyings"
+    )
+    group = models.CharField(max_length=63, blank=True)  # of columns; blank: the shards
+    key = models.ForeignKey("keys.DataKey", on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("version", "group"), name="rekeying_once_per_group"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.version} {self.group}"
+
+
 class ColumnGroup(models.Model):
     """Columns of a version that lie in files and under a data key of their own.
 
@@ -276,9 +298,15 @@ class PolicyVersion(models.Model):
 
     @property
     def policy(self) -> Policy:
-        from policies.codec import load_policy
+        return _read_policy(self.canonical)
 
-        return load_policy(self.canonical)
+
+@lru_cache(maxsize=128)
+def _read_policy(canonical: str) -> Policy:
+    # Reading takes milliseconds, and each step of a query asks for it. Values are frozen.
+    from policies.codec import load_policy
+
+    return load_policy(canonical)
 
 
 class Offer(models.Model):

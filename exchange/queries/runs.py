@@ -21,6 +21,7 @@ from exchange.audit.events import EventType
 from exchange.audit.services import record
 from exchange.catalogue import vault
 from exchange.catalogue.datakeys import destroy_keys
+from exchange.catalogue.forgetting import forget_withdrawn
 from exchange.errors import Refused
 from exchange.keys import services as keys
 from exchange.keys.models import KeyPurpose
@@ -32,10 +33,10 @@ from exchange.queries import analysis, delivery
 from exchange.queries.delivery import Delivered
 from exchange.queries.history import HistoryMoved, append_history
 from exchange.queries.models import Query, Release
-from exchange.queries.moves import move, record_of
+from exchange.queries.moves import move, record_analysed, record_of
 from exchange.queries.services import RUN, refuse
 from exchange.queries.states import QueryState, Verdict
-from exchange.queries.subjects import check_usable
+from exchange.queries.subjects import check_usable, versions_of
 from sandbox.errors import QueryRejected
 
 LEASE_SECONDS = delivery.LIMITS.deadline_seconds + 120
@@ -97,16 +98,12 @@ def _settle(query: Query, found: analysis.Judgement) -> Operation | None:
         "analysed_at": timezone.now(),
         "same_as": earlier,
     }
+    if earlier is not None and earlier.state == QueryState.RELEASED:
+        facts["finished_at"] = facts["analysed_at"]
     by = query.submitted_by
-    record_of(
-        query,
-        type=EventType.QUERY_ANALYSED,
-        by=by,
-        fingerprint=found.fingerprint,
-        verdict=str(found.verdict),
-        policy_digest=query.grant.policy_version.digest,
-        **({"same_as": str(earlier.pk)} if earlier is not None else {}),
-    )
+    for name, value in facts.items():
+        setattr(query, name, value)
+    record_analysed(query)
     if found.verdict == Verdict.REFUSE:
         refuse(query, found.reasons, by=by, changes=facts)
         return None
@@ -128,6 +125,15 @@ def run(operation: Operation) -> None:
         return
     check_usable(query.grant, timezone.now())
     _start(query, operation)
+    try:
+        _deliver_and_hold(query, operation)
+    except BaseException:
+        # Withdrawn or shredded meanwhile: its job may have come after the wipe.
+        forget_withdrawn(list(versions_of(query.grant).values()))
+        raise
+
+
+def _deliver_and_hold(query: Query, operation: Operation) -> None:
     for round_left in reversed(range(ROUNDS)):
         delivered = delivery.deliver(query, job_id=_job_id(operation))
         try:

@@ -6,8 +6,10 @@ Each raises OSError with the kernel's errno.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
+import resource
 import stat
 import struct
 from enum import IntFlag
@@ -29,6 +31,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 _PTRACE_ATTACH = 16
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _LANDLOCK_VERSION_FLAG = 1
 _LANDLOCK_RULE_PATH_BENEATH = 1
 _SECCOMP_SET_MODE_FILTER = 1
@@ -73,6 +76,23 @@ def set_parent_death_signal(number: int) -> None:
 def forbid_dumps() -> None:
     """Make this process's memory and /proc entries closed to others of its user."""
     _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def lock_all_memory() -> None:
+    """Keep this process's pages, also those still to come, out of swap once touched."""
+    # With a limit the lock would hold for what is mapped now, and the next large mapping
+    # would fail: all or nothing.
+    soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if soft != resource.RLIM_INFINITY and os.geteuid() != 0:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+    _check(_LIBC.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT))
+
+
+def clear_bytes(value: bytes) -> None:
+    """Overwrite an immutable object's bytes with zeros; nobody may use it any more."""
+    # CPython keeps the bytes at the end of the object, before one byte of zero.
+    start = id(value) + bytes.__basicsize__ - 1
+    ctypes.memset(start, 0, len(value))
 
 
 def forbid_new_privileges() -> None:

@@ -12,10 +12,14 @@ from sandbox.control import Start
 from sandbox.errors import ProtocolError, SandboxError, SandboxUnavailable
 from sandbox.intake import ingest
 from sandbox.intake.partition import partition
+from sandbox.job_keys import with_keys
 from sandbox.processes import channel, lockdown
 from sandbox.processes.answering import answer, write_all
 from sandbox.processes.image_source import PulledImages, open_everything
 from sandbox.refusal import to_refusal
+
+# Measured over 60,000 rows: one thread 62 ms of processor time, two 85 ms.
+_BYTES_PER_MORE_THREAD = 1024**2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ def _run(job: protocol.Job, given: Descriptors) -> tuple[protocol.Outcome, int]:
     family, kind = socket.AF_UNIX, socket.SOCK_STREAM
     with socket.socket(family, kind, 0, fileno=given.source) as source:
         images = PulledImages(source)
+        job = with_keys(job, images.keys)
         return _dispatch(job, given, images), images.opened_bytes
 
 
@@ -97,7 +102,15 @@ def _dispatch(
         raise ProtocolError("a new key is given by the unsealer, not by a worker")
     from sandbox import execute
 
+    job = dataclasses.replace(job, limits=_with_fit_threads(job.limits, images))
     return execute.run(job, images)
+
+
+def _with_fit_threads(limits: protocol.Limits, images: PulledImages) -> protocol.Limits:
+    """Take more threads only where there is work for them: over little they cost more."""
+    content = sum(size for sizes in images.tables.values() for size in sizes)
+    threads = 1 + content // _BYTES_PER_MORE_THREAD
+    return dataclasses.replace(limits, threads=min(limits.threads, threads))
 
 
 def _put_together(images: PulledImages, target: int) -> None:

