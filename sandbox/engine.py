@@ -25,6 +25,7 @@ _LOCKED = (
     "enable_progress_bar = false",
     "temp_directory = ''",  # no spilling: COPY inside it would be an exit
     "max_temp_directory_size = '0B'",
+    "enable_external_file_cache = false",  # a path of ingest holds one image after another
     "allowed_directories = []",
     "TimeZone = 'UTC'",
 )

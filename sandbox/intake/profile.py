@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
@@ -18,6 +19,7 @@ from sandbox.protocol import ColumnProfile
 from sandbox.quoting import quoted
 
 _EXACT_DISTINCT_ROWS = 100_000
+_FACTS, _KEPT = "facts", "kept"
 _FEW_VALUES = 50
 _LABEL_VALUES = 20
 _LABEL_NAME = re.compile(r"fail|fault|target|label|delay|defect|anomal|class|outcome", re.I)
@@ -61,37 +63,94 @@ class _Proposal:
     grid: str | None = None
 
 
-def profile_table(
-    connection: duckdb.DuckDBPyConnection, table: str
-) -> tuple[int, tuple[ColumnProfile, ...]]:
-    """Return the number of rows of `table` and the profile of each of its columns."""
-    described = connection.execute(f"DESCRIBE {quoted(table)}").fetchall()
-    columns = [(str(row[0]), str(row[1])) for row in described]
-    counted = connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchall()
-    rows = int(counted[0][0])
-    return rows, tuple(
-        _profile(_facts(connection, table, name, kind, rows)) for name, kind in columns
-    )
+class Profiler:
+    """Facts of a table that comes in parts; sketches of distinct values are merged.
 
+    While the rows are few they are kept, and their distinct values counted exactly.
+    """
 
-def _facts(
-    connection: duckdb.DuckDBPyConnection, table: str, name: str, kind: str, rows: int
-) -> _Facts:
-    column = quoted(name)
-    count = "approx_count_distinct" if rows > _EXACT_DISTINCT_ROWS else "count"
-    distinct = f"{count}({column})" if count != "count" else f"count(DISTINCT {column})"
-    ranged = (
-        column if kind == "DOUBLE" or kind[:4] in ("BIGI", "DECI", "DATE", "TIME") else "0"
-    )
-    finite = f" FILTER (isfinite({column}))" if kind == "DOUBLE" else ""
-    whole = f"bool_and({column} = floor({column})){finite}" if kind == "DOUBLE" else "NULL"
-    present, different, low, high, is_whole = connection.execute(
-        f"SELECT count({column}), {distinct}, min({ranged}){finite}, max({ranged}){finite},"
-        f" {whole} FROM {quoted(table)}"
-    ).fetchall()[0]
-    # An estimate above the number of values would read as a contradiction.
-    is_whole = kind == "BIGINT" or bool(is_whole)
-    return _Facts(name, kind, rows, present, min(different, present), low, high, is_whole)
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, columns: Sequence[tuple[str, str]]
+    ) -> None:
+        self._connection = connection
+        self._columns = tuple(columns)
+        self._rows = 0
+        selected = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(n)}" for n, kind in columns)
+        none = f"(SELECT {selected} WHERE false)"
+        connection.execute(f"CREATE OR REPLACE TABLE {_KEPT} AS FROM {none}")
+        facts = self._parts(merged=True)
+        connection.execute(
+            f"CREATE OR REPLACE TABLE {_FACTS} AS SELECT {facts} FROM {none}"
+        )
+
+    def measure(self, connection: duckdb.DuckDBPyConnection, part: str) -> None:
+        """Take the facts of the SQL relation `part`; from any thread, by its own cursor."""
+        facts = self._parts(merged=True)
+        connection.execute(f"INSERT INTO {_FACTS} SELECT {facts} FROM {part}")
+
+    def keep(self, part: str, rows: int) -> None:
+        """Keep the rows of `part` as long as they are few; one thread, parts in order."""
+        before, self._rows = self._rows, self._rows + rows
+        if self._rows <= _EXACT_DISTINCT_ROWS:
+            names = ", ".join(quoted(name) for name, _ in self._columns)
+            self._connection.execute(f"INSERT INTO {_KEPT} SELECT {names} FROM {part}")
+        elif before <= _EXACT_DISTINCT_ROWS:
+            self._connection.execute(f"DROP TABLE {_KEPT}")
+
+    def present(self) -> list[tuple[int, object, object]]:
+        """Return of each column how many values there are, the least and the greatest."""
+        return [(facts.present, facts.low, facts.high) for facts in self._facts()[1]]
+
+    def finish(self) -> tuple[int, tuple[ColumnProfile, ...]]:
+        """Return the number of rows and the profile of each column."""
+        rows, facts = self._facts()
+        if rows <= _EXACT_DISTINCT_ROWS:
+            exact = ", ".join(
+                f"p{i}, d{i}, l{i}, h{i}, w{i}" for i in range(len(self._columns))
+            )
+            parts = f"SELECT {self._parts(merged=False)} FROM {_KEPT}"
+            rows, facts = self._read(f"SELECT n, {exact} FROM ({parts})")
+        return rows, tuple(_profile(found) for found in facts)
+
+    def _facts(self) -> tuple[int, list[_Facts]]:
+        merged = ", ".join(
+            f"sum(p{i}), finalize(combine_aggr(d{i})), min(l{i}), max(h{i}), bool_and(w{i})"
+            for i in range(len(self._columns))
+        )
+        return self._read(f"SELECT sum(n), {merged} FROM {_FACTS}")
+
+    def _read(self, sql: str) -> tuple[int, list[_Facts]]:
+        rows, *found = self._connection.execute(sql).fetchall()[0]
+        facts = []
+        for i, (name, kind) in enumerate(self._columns):
+            present, distinct, low, high, is_whole = found[5 * i : 5 * i + 5]
+            present = int(present)
+            # An estimate above the number of values would read as a contradiction.
+            different = min(int(distinct or 0), present)
+            whole = kind == "BIGINT" or bool(is_whole)
+            facts.append(
+                _Facts(name, kind, int(rows), present, different, low, high, whole)
+            )
+        return int(rows), facts
+
+    def _parts(self, *, merged: bool) -> str:
+        parts = ["count(*) AS n"]
+        for i, (name, kind) in enumerate(self._columns):
+            column = quoted(name)
+            distinct = f"count(DISTINCT {column})"
+            if merged:
+                distinct = f"approx_count_distinct({column}) EXPORT_STATE"
+            is_ranged = kind in ("BIGINT", "DOUBLE") or kind[:4] in ("DECI", "DATE", "TIME")
+            ranged = column if is_ranged else "0"
+            finite, whole = "", "NULL::BOOLEAN"
+            if kind == "DOUBLE":
+                finite = f" FILTER (isfinite({column}))"
+                whole = f"bool_and({column} = floor({column})){finite}"
+            parts += [
+                f"count({column}) AS p{i}, {distinct} AS d{i}, {whole} AS w{i}",
+                f"min({ranged}){finite} AS l{i}, max({ranged}){finite} AS h{i}",
+            ]
+        return ", ".join(parts)
 
 
 def _profile(facts: _Facts) -> ColumnProfile:

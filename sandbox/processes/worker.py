@@ -45,7 +45,12 @@ def main(job: protocol.Job, descriptors: Descriptors, parent: int) -> None:
     Requires a freshly forked process with one thread.
     """
     try:
-        lockdown.confine_worker(job.limits, parent=parent, keep=descriptors.all())
+        lockdown.confine_worker(
+            job.limits,
+            parent=parent,
+            keep=descriptors.all(),
+            fills_memory=bool(descriptors.scratch),
+        )
         message = run(job, descriptors)
         frame = _limited_frame(message, job.limits)
     except SandboxError as error:
@@ -95,9 +100,7 @@ def _dispatch(
     job: protocol.Job, given: Descriptors, images: PulledImages
 ) -> protocol.Outcome:
     if isinstance(job, protocol.ProfileJob):
-        upload, scratch = given.scratch
-        _put_together(images, upload)
-        return ingest.profile_upload(job, upload, given.outputs[0], scratch)
+        return ingest.profile_upload(job, images, given.outputs[0], given.scratch)
     if isinstance(job, protocol.PartitionJob):
         return partition(job, open_everything(images), given.outputs)
     if isinstance(job, protocol.SubsetJob):
@@ -111,18 +114,6 @@ def _dispatch(
     paths = open_everything(images)
     with contextlib.closing(open_engine(paths, job.limits)) as connection:
         return execute.run(job, connection)
-
-
-def _put_together(images: PulledImages, target: int) -> None:
-    """Write the upload's segments one behind the other, one open at a time."""
-    ((table, sizes),) = images.tables.items()
-    for index in range(len(sizes)):
-        ((path,),) = images.open({table: [index]}).values()
-        segment = int(path.rsplit("/", 1)[1])
-        while piece := os.read(segment, 1024**2):
-            _write_all(target, piece)
-    images.close()
-    os.lseek(target, 0, os.SEEK_SET)
 
 
 def _limited_frame(outcome: protocol.Outcome, limits: protocol.Limits) -> bytes:
