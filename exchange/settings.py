@@ -38,6 +38,10 @@ BONDED_OPERATION_LEASE_SECONDS: Final[int] = env.int(
 )
 BONDED_SWEEP_SECONDS: Final[float] = env.float("BONDED_SWEEP_SECONDS", default=5.0)
 BONDED_SEAL_SECONDS: Final[float] = env.float("BONDED_SEAL_SECONDS", default=0.5)
+# `Prefer: wait=N`: how long a request may wait for its work, and how many at once in one
+# web process. Each holds a thread of the web server: there must be more threads than these.
+BONDED_WAIT_SECONDS: Final[int] = env.int("BONDED_WAIT_SECONDS", default=30)
+BONDED_WAITERS: Final[int] = env.int("BONDED_WAITERS", default=12)
 
 
 def _path(name: str | None) -> Path | None:

@@ -1,8 +1,8 @@
 """`python -m sandbox --socket S --vault DIR`: the sandbox daemon, and its two children.
 
 The children's roles are started by the daemon only: `--role unsealer DOOR FORKS VAULT
-CACHE_BYTES JOB_BYTES` and `--role forkserver DOOR UNSEALER`, the first numbers of each
-being inherited sockets.
+CACHE_BYTES JOB_BYTES` and `--role forkserver DOOR UNSEALER WORKERS ANALYSERS`, the first
+two of each being the numbers of inherited sockets.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--socket", type=Path, help="where clients connect")
     parser.add_argument("--vault", type=Path, help="root of the stored files")
     parser.add_argument("--workers", type=int, default=2, help="jobs at a time")
+    parser.add_argument("--analysers", type=int, default=1, help="analyses at a time")
     parser.add_argument(
         "--cache-mb", type=int, default=2048, help="unsealed columns kept in memory"
     )
@@ -43,8 +44,8 @@ def main(arguments: list[str]) -> int:
             return _child(options.role, options.rest)
         if options.socket is None or options.vault is None:
             parser.error("--socket and --vault are required")
-        if options.workers < 1 or options.cache_mb < 1:
-            parser.error("--workers and --cache-mb are at least 1")
+        if min(options.workers, options.analysers, options.cache_mb) < 1:
+            parser.error("--workers, --analysers and --cache-mb are at least 1")
         return _daemon(options)
     except SandboxError as error:
         logging.getLogger("bonded.sandbox").error(  # noqa: TRY400 - a traceback would quote values
@@ -61,6 +62,7 @@ def _daemon(options: argparse.Namespace) -> int:
             socket=options.socket.absolute(),
             vault=options.vault.resolve(),
             workers=options.workers,
+            analysers=options.analysers,
             cache_bytes=options.cache_mb * 1024**2,
             job_images_bytes=(options.job_images_mb or options.cache_mb) * 1024**2,
         )
@@ -80,9 +82,9 @@ def _child(role: str, rest: list[str]) -> int:
         return 0
     from sandbox.processes import forkserver
 
-    door, images = rest
-    forkserver.main(int(door), int(images))
-    return 0
+    door_end, images, workers, analysers = map(int, rest)
+    forkserver.main(door_end, images, workers=workers, analysers=analysers)
+    os._exit(0)  # engines that are ready are nobody's to close
 
 
 if __name__ == "__main__":

@@ -40,11 +40,15 @@ def analyse(
     return Analysis(replace(found.shape, findings=together, fingerprint=""), None)
 
 
-def run(job: AnalyseJob) -> AnalyseOutcome:
-    """Answer an analyse job; a refused query is an outcome too, its shape says why."""
+def run(
+    job: AnalyseJob, connection: duckdb.DuckDBPyConnection | None = None
+) -> AnalyseOutcome:
+    """Answer an analyse job; a refused query is an outcome too, its shape says why.
+
+    Whoever analyses often hands in a `connection` without tables, and keeps it.
+    """
     policy = load_policy(job.policy)
     schemas = {schema.table: schema.columns for schema in job.schemas}
-    connection = open_engine({}, job.limits)
-    found = analyse(job.sql, policy, schemas, connection)
+    found = analyse(job.sql, policy, schemas, connection or open_engine({}, job.limits))
     executed = plan_sql(found.plan, policy)
     return AnalyseOutcome(shape_to_json(found.shape), executed)

@@ -74,19 +74,26 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """Fork server to door: the worker of this job is gone."""
+    """Fork server to door: the process of this job is gone, or is done with it.
+
+    `cpu_seconds` and `peak_memory_bytes` are what the kernel counted, also of a killed one.
+    """
 
     job_id: str
     ending: Ending
     signal: int | None = None
+    cpu_seconds: float = 0.0
+    peak_memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Unsealer to fork server: run the job whose frame follows in the same record.
+    """To the fork server: run the job whose frame follows in the same record.
 
-    That job's sources have no data keys any more. Descriptors: the job's own socket, the
-    worker's end of its image source, then `outputs` files to write.
+    From the unsealer: a job whose sources have no data keys any more. Descriptors: the
+    job's own socket, the worker's end of its image source, then `outputs` files to write;
+    the fork server adds the `scratch` files. From the door: an analyse job, with its own
+    socket alone.
     """
 
     job_id: str

@@ -19,7 +19,7 @@ def connect_to(path: Path) -> socket.socket:
     """Return a stream socket connected to `path`; raises OSError."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with _short(path) as address:
+        with short_address(path) as address:
             connection.connect(address)
     except BaseException:
         connection.close()
@@ -35,7 +35,7 @@ def listen_at(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
-        with _short(path) as address:
+        with short_address(path) as address:
             listener.bind(address)
         listener.listen(128)
     except BaseException:
@@ -47,7 +47,8 @@ def listen_at(path: Path) -> socket.socket:
 
 
 @contextmanager
-def _short(path: Path) -> Iterator[str]:
+def short_address(path: Path) -> Iterator[str]:
+    """Yield a name of `path` that fits into a socket address."""
     if len(os.fsencode(path)) <= _MAX_ADDRESS_BYTES:
         yield str(path)
         return

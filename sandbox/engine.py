@@ -1,8 +1,12 @@
-"""One locked DuckDB connection over a fixed set of Parquet images, and nothing else.
+"""One locked DuckDB connection over a set of Parquet images, and nothing else.
 
 What settings alone cannot close (catalogue functions, `query()`, memory of scalar
 functions, error texts with values) is closed by the analyser's allow-lists, by running
 generated SQL only, and by the process around it (`sandbox.processes.lockdown`).
+
+Connecting costs more than most queries, so that a process which is to be forked may do it
+ahead (`keep_ready`): an engine without threads is memory and nothing else, and a fork has
+its own copy of it, untouched by any job before.
 """
 
 from __future__ import annotations
@@ -16,6 +20,9 @@ from sandbox.quoting import quoted, text_literal
 
 # The engine's own limit is below the process's, so that it usually refuses first, in words.
 _ENGINE_SHARE_OF_MEMORY = 0.8
+# With these the engine starts no thread when it connects; `open_engine` starts the job's.
+_WITHOUT_THREADS = {"threads": "1", "async_threads": "0"}
+_DESCRIPTORS = "/proc/self/fd/"
 
 _LOCKED = (
     "autoinstall_known_extensions = false",
@@ -25,38 +32,69 @@ _LOCKED = (
     "enable_progress_bar = false",
     "temp_directory = ''",  # no spilling: COPY inside it would be an exit
     "max_temp_directory_size = '0B'",
-    "enable_external_file_cache = false",  # a path of ingest holds one image after another
-    "allowed_directories = []",
+    # Images are in memory: one copy is enough; and in ingest a path holds one after another.
+    "enable_external_file_cache = false",
     "TimeZone = 'UTC'",
 )
+_ready: list[duckdb.DuckDBPyConnection] = []
+
+
+def keep_ready(count: int) -> None:
+    """Connect `count` engines ahead, for forks of this process to open."""
+    while len(_ready) < count:
+        _ready.append(_connect())
 
 
 def open_engine(
-    images: Mapping[str, Sequence[str]], limits: Limits, *, files: Sequence[str] = ()
+    images: Mapping[str, Sequence[str]],
+    limits: Limits,
+    *,
+    files: Sequence[str] = (),
+    any_descriptor: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """Return a connection in which each table is a view over its Parquet files.
 
     Afterwards the engine opens no file but those of `images`, and `files` for whoever names
     them; it loads no extension, does not spill, and none of this can be set back. A view is
     no boundary within a file: hand in images that hold only the columns a query may touch.
+    With `any_descriptor` it also opens what this process has open, by number: for images
+    that come later (`show`). Requires that nothing is open then which no job may read.
     """
-    connection = duckdb.connect(":memory:")
+    connection = _ready.pop() if _ready else _connect()
     try:
         memory = int(limits.memory_bytes * _ENGINE_SHARE_OF_MEMORY)
         paths = [path for shards in images.values() for path in shards]
-        for setting in _LOCKED:
-            connection.execute(f"SET {setting}")
         connection.execute(f"SET threads = {int(limits.threads)}")
         connection.execute(f"SET memory_limit = '{memory}B'")
         connection.execute(f"SET allowed_paths = {_list([*paths, *files])}")
+        directories = [_DESCRIPTORS] if any_descriptor else []
+        connection.execute(f"SET allowed_directories = {_list(directories)}")
         connection.execute("SET enable_external_access = false")
-        for table, shards in images.items():
-            connection.execute(
-                f"CREATE VIEW {quoted(table)} AS "
-                f"SELECT * FROM read_parquet({_list(shards)})"
-            )
+        show(connection, images)
         # Fetched, because an unfinished result blocks `connection.sql`.
         connection.execute("SET lock_configuration = true").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def show(
+    connection: duckdb.DuckDBPyConnection, images: Mapping[str, Sequence[str]]
+) -> None:
+    """Make each table the view over these of its files, instead of those before."""
+    for table, shards in images.items():
+        connection.execute(
+            f"CREATE OR REPLACE VIEW {quoted(table)} AS "
+            f"SELECT * FROM read_parquet({_list(shards)})"
+        )
+
+
+def _connect() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(":memory:", config=_WITHOUT_THREADS)
+    try:
+        for setting in _LOCKED:
+            connection.execute(f"SET {setting}")
     except BaseException:
         connection.close()
         raise

@@ -14,11 +14,22 @@ SandboxError
 └── WorkerLost           the process died without an outcome
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sandbox.protocol import Metering
+
 
 class SandboxError(Exception):
-    """A job has no outcome. `code` is API; `hint` is the way forward; no data in either."""
+    """A job has no outcome. `code` is API; `hint` is the way forward; no data in either.
+
+    `metering` is what the job used up to then, where it came so far.
+    """
 
     code = "sandbox_error"
+    metering: Metering | None = None
 
     def __init__(self, message: str, *, hint: str = "", code: str | None = None) -> None:
         super().__init__(message)

@@ -179,7 +179,25 @@ class SubsetJob:
     limits: Limits = field(default_factory=Limits)
 
 
-Job = ProfileJob | PartitionJob | AnalyseJob | ExecuteJob | SubsetJob
+@dataclass(frozen=True, slots=True)
+class RekeyJob:
+    """Encrypt stored files anew under another key: the same pages, the same AAD prefixes.
+
+    Done without a worker. `group` names the column group whose files they are, all of one
+    version; empty: the table's own.
+    """
+
+    job_id: str
+    version_id: str
+    group: str
+    files: tuple[StoredFile, ...]
+    key: bytes = field(repr=False)
+    outputs: tuple[str, ...]  # one vault name per file, in their order
+    output_key: bytes = field(repr=False)
+    limits: Limits = field(default_factory=Limits)
+
+
+Job = ProfileJob | PartitionJob | AnalyseJob | ExecuteJob | SubsetJob | RekeyJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +292,14 @@ class SubsetOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class RekeyOutcome:
+    """Files were encrypted anew; they are as long as before and hold the same rows."""
+
+    files: tuple[StoredFile, ...]
+    metering: Metering = field(default_factory=Metering)
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """No outcome: a `SandboxError` by its code, to be raised again on the other side."""
 
@@ -283,9 +309,15 @@ class Refusal:
     line: int | None = None
     column: str | None = None
     reasons: tuple[tuple[str, str, str], ...] = ()  # code, message, hint
+    metering: Metering | None = None  # what was used up to then, where it came so far
 
 
 Outcome = (
-    ProfileOutcome | PartitionOutcome | AnalyseOutcome | ExecuteOutcome | SubsetOutcome
+    ProfileOutcome
+    | PartitionOutcome
+    | AnalyseOutcome
+    | ExecuteOutcome
+    | SubsetOutcome
+    | RekeyOutcome
 )
 Message = Job | Outcome | Refusal

@@ -32,11 +32,18 @@ def to_refusal(error: errors.SandboxError) -> Refusal:
         line=getattr(error, "line", None),
         column=getattr(error, "column", None),
         reasons=tuple(getattr(error, "reasons", ())),
+        metering=error.metering,
     )
 
 
 def to_error(refusal: Refusal) -> errors.SandboxError:
     """Return the error that `refusal` carries; its `code` is kept."""
+    error = _error(refusal)
+    error.metering = refusal.metering
+    return error
+
+
+def _error(refusal: Refusal) -> errors.SandboxError:
     if refusal.code.startswith("upload_"):
         return errors.UploadRejected(
             refusal.message,

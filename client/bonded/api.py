@@ -209,11 +209,17 @@ class Dataset:
         body = {"dataset": self.id, "sql": sql, "purpose": purpose}
         return parse_verdict(self.node.transport.post("queries/check", body))
 
-    def submit(self, sql: str, *, purpose: str | None = None) -> QueryStatus:
-        """The query lies at the node under a grant for `purpose` and is being analysed."""
+    def submit(
+        self, sql: str, *, purpose: str | None = None, wait_seconds: float = 0
+    ) -> QueryStatus:
+        """The query lies at the node under a grant for `purpose`.
+
+        It is being analysed, or, with `wait_seconds`, has come as far as it could by then.
+        """
         grant = self._grant(AGGREGATE, purpose)
         body = {"grant": grant.id, "sql": sql, "purpose": grant.purpose}
-        return parse_query(self.node.transport.post("queries", body))
+        record = self.node.transport.post("queries", body, wait_seconds=wait_seconds)
+        return parse_query(record)
 
     def query(
         self, sql: str, *, purpose: str | None = None, timeout_seconds: float = 120.0
@@ -223,7 +229,7 @@ class Dataset:
         Raises NoGrant, QueryRefused with every reason, RunFailed, or StillWaiting (a
         reviewer decides, or the queue is long; the query goes on at the node).
         """
-        submitted = self.submit(sql, purpose=purpose)
+        submitted = self.submit(sql, purpose=purpose, wait_seconds=timeout_seconds)
         released = self.node.released(submitted, timeout_seconds=timeout_seconds)
         if not isinstance(released, Result):
             raise AnswerMalformed("an aggregate query was answered by a package of rows")
@@ -255,7 +261,9 @@ class Dataset:
             "columns": list(columns),
             "accept_licence": accept_licence,
         }
-        submitted = parse_query(self.node.transport.post("subsets", body))
+        submitted = parse_query(
+            self.node.transport.post("subsets", body, wait_seconds=timeout_seconds)
+        )
         released = self.node.released(submitted, timeout_seconds=timeout_seconds)
         if not isinstance(released, Package):
             raise AnswerMalformed("a subset was answered by something other than rows")

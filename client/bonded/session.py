@@ -49,6 +49,10 @@ class Session:
         """Where a submitted query or subset stands."""
         return parse_query(self.transport.get(f"queries/{query_id}"))
 
+    def _status(self, query_id: str, *, wait_seconds: float) -> QueryStatus:
+        record = self.transport.get(f"queries/{query_id}", wait_seconds=wait_seconds)
+        return parse_query(record)
+
     def wait(self, query_id: str, *, timeout_seconds: float = 120.0) -> QueryStatus:
         """The query's final state.
 
@@ -56,9 +60,13 @@ class Session:
         """
         deadline = time.monotonic() + timeout_seconds
         for pause in _pauses():
-            status = self.status(query_id)
+            asked_at = time.monotonic()
+            left = max(0.0, deadline - asked_at)
+            status = self._status(query_id, wait_seconds=left)
             if status.is_final:
                 return status
+            # A node that has waited with its answer needs no pause on top.
+            pause = max(0.0, pause - (time.monotonic() - asked_at))
             if time.monotonic() + pause > deadline:
                 raise StillWaiting(
                     f"query {query_id} is {status.state.replace('_', ' ')} "

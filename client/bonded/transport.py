@@ -23,6 +23,7 @@ from bonded.errors import AnswerMalformed, Unreachable, problem_from
 API = "/api/v1"
 ATTEMPTS = 4
 LONGEST_PAUSE_SECONDS = 30.0
+LONGEST_WAIT_SECONDS = 30.0  # in one request; a transport's timeout is longer
 RETRIED_STATUS = frozenset({429, 502, 503, 504})
 REPEATABLE_METHODS = frozenset({"GET", "HEAD", "DELETE"})
 
@@ -60,9 +61,12 @@ class Transport:
         """No connection is left open."""
         self._client.close()
 
-    def get(self, path: str, *, query: Query | None = None) -> Json:
-        """The JSON object at `path`."""
-        return _json_object(self._send("GET", path, query=query))
+    def get(
+        self, path: str, *, query: Query | None = None, wait_seconds: float = 0
+    ) -> Json:
+        """The JSON object at `path`; as it is in the end, if that is within the time."""
+        headers = _preferring(wait_seconds)
+        return _json_object(self._send("GET", path, query=query, headers=headers))
 
     def pages(self, path: str, *, query: Query | None = None) -> Iterator[Json]:
         """Every record of a list, page after page, in the node's order."""
@@ -77,13 +81,25 @@ class Transport:
             following = page.get("next")
             address = following if isinstance(following, str) else None
 
-    def post(self, path: str, body: Mapping[str, object] | None = None) -> Json:
-        """What the node answers to `body`; sent under a fresh Idempotency-Key."""
+    def post(
+        self,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        wait_seconds: float = 0,
+    ) -> Json:
+        """What the node answers to `body`; sent under a fresh Idempotency-Key.
+
+        With `wait_seconds` that is the outcome, where the node waits and it comes in time.
+        """
         response = self._send(
             "POST",
             path,
             json_body=body or {},
-            headers={"Idempotency-Key": str(uuid.uuid4())},
+            headers={
+                "Idempotency-Key": str(uuid.uuid4()),
+                **_preferring(wait_seconds),
+            },
         )
         return _json_object(response) if response.content else {}
 
@@ -195,6 +211,12 @@ class Transport:
                 hint=f"log in with the address the node gives itself, not {self._base}",
             )
         return path
+
+
+def _preferring(wait_seconds: float) -> dict[str, str]:
+    # Less than what a request may take at all, or the answer would come to nobody.
+    seconds = int(min(wait_seconds, LONGEST_WAIT_SECONDS))
+    return {"Prefer": f"wait={seconds}"} if seconds > 0 else {}
 
 
 def _bare(query: Query | None) -> dict[str, str | int] | None:

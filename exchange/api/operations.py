@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar
 
 from django.urls import reverse
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from exchange.api.preconditions import tagged
-from exchange.api.resource import RETRY_AFTER_SECONDS, Resource
+from exchange.api.resource import RETRY_AFTER_SECONDS, Resource, awaiting
+from exchange.api.waiting import PREFER, Outcome, work_ended
 from exchange.catalogue.selectors import version_visible_to
 from exchange.errors import NotFound
 from exchange.operations.models import Operation
@@ -56,6 +59,7 @@ class Operations(Resource):
     serializer_class = OperationShown
     scopes: ClassVar = {"retrieve": Scope.CATALOGUE_READ}
 
+    @extend_schema(parameters=[PREFER])
     def retrieve(self, request: Request, pk: str) -> Response:
         """How far the work is; Retry-After says when to look again while it goes on."""
         operation = Operation.objects.filter(public_id=pk).first()
@@ -64,9 +68,16 @@ class Operations(Resource):
             raise NotFound("there is no such operation, or not for this reader")
         context = {**self.get_serializer_context(), "target": target}
         response = tagged(request, OperationShown(operation, context=context).data)
-        if not operation.is_finished:
-            response["Retry-After"] = RETRY_AFTER_SECONDS
-        return response
+        if operation.is_finished:
+            return response
+        response["Retry-After"] = RETRY_AFTER_SECONDS
+
+        def show() -> Response:
+            operation.refresh_from_db()
+            return tagged(request, OperationShown(operation, context=context).data)
+
+        ended = partial(work_ended, operation.target_id)
+        return awaiting(response, Outcome((operation.target_id,), ended, show))
 
     def _target(self, operation: Operation) -> str | None:
         """The path of what it works on, or None if this reader may not see that."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 from django.db.models import Q, QuerySet
@@ -19,14 +20,22 @@ from exchange.api.grants import state_of
 from exchange.api.idempotency import idempotency_key, idempotent
 from exchange.api.preconditions import check_if_match
 from exchange.api.releases import opened
-from exchange.api.resource import Resource, accepted
+from exchange.api.resource import Resource, accepted, awaiting
+from exchange.api.waiting import (
+    PREFER,
+    Outcome,
+    outcome_or,
+    seconds_preferred,
+    shown_at,
+)
 from exchange.catalogue.policy_views import policy_view, with_lines
 from exchange.errors import Refused
 from exchange.operations.models import Operation
+from exchange.operations.waiting import waiters
 from exchange.parties.models import Scope
 from exchange.queries import selectors, services
 from exchange.queries.models import Query
-from exchange.queries.states import QueryState, ReleaseState
+from exchange.queries.states import QUERY_AT_REST, QueryState, ReleaseState
 from policies.query_words import explain_query
 from policies.shape_codec import shape_from_json
 
@@ -236,7 +245,7 @@ class Queries(Resource):
         """Queries and subsets under grants of this reader's organisations, newest first."""
         return self.page(self.get_queryset())
 
-    @extend_schema(responses=QueryShown)
+    @extend_schema(parameters=[PREFER], responses=QueryShown)
     def retrieve(self, request: Request, pk: str) -> Response:
         """Where the query stands, with every reason and its release once there is one."""
         query = selectors.query_visible_to(self.reader, pk)
@@ -245,7 +254,10 @@ class Queries(Resource):
             opened(release)
             query = selectors.query_visible_to(self.reader, pk)
         self.serializer_class = QueryShown
-        return self.tagged(query)
+        response = self.tagged(query)
+        if query.state not in QUERY_AT_REST:
+            awaiting(response, self._outcome(query))
+        return response
 
     @extend_schema(request=Draft, responses=CheckShown)
     def check(self, request: Request) -> Response:
@@ -316,13 +328,40 @@ class Queries(Resource):
 
     def _submit(self, grant: Grant, **what: Any) -> Response:
         key = idempotency_key(self.request)
-        query = services.submit(grant=grant, idempotency_key=key, by=self.reader, **what)
-        return self._under_way(query)
+        with waiters.place() as has_place:
+            query = services.submit(
+                grant=grant,
+                idempotency_key=key,
+                at_once=has_place and seconds_preferred(self.request) > 0,
+                by=self.reader,
+                **what,
+            )
+        outcome = self._outcome(query)
+        return outcome_or(lambda: self._accepted(query), self.request, outcome)
 
     def _under_way(self, query: Query) -> Response:
-        where = reverse("api:query", args=[query.pk])
-        shown = self.shown(query, QueryShown)
-        return accepted(shown, target=query.pk, otherwise=where)
+        return awaiting(self._accepted(query), self._outcome(query))
+
+    def _accepted(self, query: Query) -> Response:
+        return accepted(
+            self.shown(query, QueryShown),
+            target=query.pk,
+            otherwise=reverse("api:query", args=[query.pk]),
+        )
+
+    def _outcome(self, query: Query) -> Outcome:
+        """What the query comes to without anybody's doing: its end, or its review."""
+
+        def show() -> Response:
+            current = selectors.query_visible_to(self.reader, query.pk)
+            response = shown_at(
+                self.shown(current, QueryShown), reverse("api:query", args=[query.pk])
+            )
+            if current.state == QueryState.IN_REVIEW:
+                response.status_code = 202
+            return response
+
+        return Outcome((query.pk,), partial(selectors.is_at_rest, query.pk), show)
 
     def _grant(self, fields: Any) -> Grant:
         if "grant" in fields:

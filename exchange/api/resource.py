@@ -15,6 +15,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from exchange.api.pagination import Cursor
 from exchange.api.preconditions import tagged
+from exchange.api.waiting import Outcome, outcome_or
 from exchange.errors import NotFound
 from exchange.operations.models import Operation
 from exchange.parties.models import Organisation, Scope, User
@@ -56,6 +57,18 @@ class Resource(GenericViewSet[Any]):
         page = self.paginate_queryset(rows)
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
+    def finalize_response(
+        self, request: Request, response: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """The answer; waited for here, where no transaction of the act is open any more."""
+        outcome = getattr(response, "outcome", None)
+        if outcome is not None:
+            try:
+                response = outcome_or(lambda: response, request, outcome)
+            except Exception as error:  # noqa: BLE001 - as in any act: a problem document
+                response = self.handle_exception(error)
+        return super().finalize_response(request, response, *args, **kwargs)
+
     def read(self, serializer: type[BaseSerializer[Any]]) -> Mapping[str, Any]:
         """The fields of the body, of the shape that `serializer` states."""
         shaped = serializer(data=self.request.data, context=self.get_serializer_context())
@@ -77,19 +90,31 @@ def created(representation: Any, location: str) -> Response:
     return Response(representation, status=201, headers={"Location": location})
 
 
-def accepted(representation: Any, *, target: UUID, otherwise: str) -> Response:
-    """202: the work goes on; Location is its operation, or `otherwise` where none waits."""
+def accepted(
+    representation: Any, *, target: UUID, otherwise: str, outcome: Outcome | None = None
+) -> Response:
+    """202: the work goes on; Location is its operation, or `otherwise` where none waits.
+
+    Who prefers to wait gets the outcome instead, if it comes in time (`Resource`).
+    """
     operation = (
         Operation.objects.filter(target_id=str(target)).order_by("-created_at").first()
     )
     location = (
         reverse("api:operation", args=[operation.public_id]) if operation else otherwise
     )
-    return Response(
+    response = Response(
         representation,
         status=202,
         headers={"Location": location, "Retry-After": RETRY_AFTER_SECONDS},
     )
+    return awaiting(response, outcome)
+
+
+def awaiting(response: Response, outcome: Outcome | None) -> Response:
+    """The response, and what it becomes for who prefers to wait (`Resource` sees to it)."""
+    response.outcome = outcome  # type: ignore[attr-defined]  # ours; no other class reads it
+    return response
 
 
 def organisation_named(slug: str, user: User) -> Organisation:

@@ -7,6 +7,7 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
 from exchange.api.problems import MEDIA_TYPE
+from exchange.api.waiting import APPLIED, PREFER
 
 PROBLEM: dict[str, Any] = {
     "type": "object",
@@ -56,6 +57,8 @@ def add_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
                 "description": "The node refused, or could not.",
                 "content": {MEDIA_TYPE: {"schema": REFERENCE}},
             }
+            if "202" in act["responses"]:
+                _let_wait(act)
             if method == "post" and not path.endswith(WITHOUT_KEY):
                 act.setdefault("parameters", []).append(
                     {
@@ -66,3 +69,22 @@ def add_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
                     }
                 )
     return result
+
+
+def _let_wait(act: dict[str, Any]) -> None:
+    """What answers 202 answers 200 with the outcome, for who prefers to wait for it."""
+    act.setdefault("parameters", []).append(
+        {
+            "in": "header",
+            "name": PREFER.name,
+            "schema": {"type": "string", "pattern": "^wait=[0-9]+$"},
+            "description": PREFER.description,
+        }
+    )
+    act["responses"]["200"] = {
+        **act["responses"]["202"],
+        "description": "The outcome came within the time of `Prefer: wait`.",
+        "headers": {
+            name: {"schema": {"type": "string"}} for name in (APPLIED, "Content-Location")
+        },
+    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -12,9 +11,9 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from exchange.api.resource import Resource, accepted
+from exchange.api.resource import Resource
 from exchange.api.streams import incoming
-from exchange.api.versions import VersionShown
+from exchange.api.versions import VersionShown, version_under_way
 from exchange.catalogue import selectors, services
 from exchange.parties.models import Scope
 from exchange.parties.tokens import TokenAuthentication
@@ -114,8 +113,4 @@ class Uploads(Resource):
             csv=CsvOptions(options["delimiter"], options["encoding"], options["header"]),
             by=self.reader,
         )
-        return accepted(
-            self.shown(version),
-            target=version.pk,
-            otherwise=reverse("api:version", args=[version.pk]),
-        )
+        return version_under_way(self, version)

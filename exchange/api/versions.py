@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 from django.urls import reverse
@@ -14,6 +15,7 @@ from exchange.api.datasets import ColumnShown
 from exchange.api.idempotency import idempotent
 from exchange.api.preconditions import check_if_match
 from exchange.api.resource import Resource, accepted, created
+from exchange.api.waiting import Outcome, shown_at, work_ended
 from exchange.catalogue import selectors, services
 from exchange.catalogue.models import Dataset, DatasetVersion, PolicyVersion
 from exchange.errors import NotFound
@@ -231,9 +233,23 @@ class Versions(Resource):
         return version
 
     def _under_way(self, version: DatasetVersion) -> Response:
-        where = reverse("api:version", args=[version.pk])
-        shown = self.shown(version, VersionShown)
-        return accepted(shown, target=version.pk, otherwise=where)
+        return version_under_way(self, version)
+
+
+def version_under_way(view: Resource, version: DatasetVersion) -> Response:
+    """202 with the version, or what becomes of it for who prefers to wait."""
+    where = reverse("api:version", args=[version.pk])
+
+    def show() -> Response:
+        current = selectors.version_visible_to(view.reader, version.pk)
+        return shown_at(view.shown(current, VersionShown), where)
+
+    return accepted(
+        view.shown(version, VersionShown),
+        target=version.pk,
+        otherwise=where,
+        outcome=Outcome((version.pk,), partial(work_ended, version.pk), show),
+    )
 
 
 class Offers(Resource):

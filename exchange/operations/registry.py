@@ -18,16 +18,20 @@ class Failure(Protocol):
     hint: str
 
 
+Run = Callable[[Operation], Operation | None] | Callable[[Operation], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Handler:
     """`run` does the work and may call `services.completing` around its last transaction.
 
+    It may return work that it enqueued without a ring: the same process goes on with that.
     `failed` moves the target where failed work leaves it; it runs in the transaction that
     marks the operation failed. `lease_seconds` None means the node's setting.
     """
 
     kind: str
-    run: Callable[[Operation], None]
+    run: Run
     failed: Callable[[Operation, Failure], None] | None = None
     lease_seconds: float | None = None
     max_attempts: int = 3
@@ -38,7 +42,7 @@ handlers: dict[str, Handler] = {}
 
 def register(
     kind: str,
-    run: Callable[[Operation], None],
+    run: Run,
     *,
     failed: Callable[[Operation, Failure], None] | None = None,
     lease_seconds: float | None = None,

@@ -26,6 +26,7 @@ from django.utils import timezone
 from exchange.audit.actors import Actor
 from exchange.celery import app
 from exchange.errors import Conflict
+from exchange.nudges import nudge
 from exchange.operations.models import Operation, OperationState
 from exchange.operations.owners import this_process
 from exchange.operations.registry import Failure, handler_of
@@ -37,9 +38,10 @@ class LeaseLost(Conflict):
     code = "operation_lease_lost"
 
 
-def enqueue(kind: str, target_id: object) -> Operation:
+def enqueue(kind: str, target_id: object, *, rings: bool = True) -> Operation:
     """Add work to the caller's transaction; the bell rings when that commits.
 
+    Without `rings` the caller does it next (`work.perform`); the sweep finds it if not.
     Raises Conflict (`operation_unfinished`) while earlier work of this kind on this target
     has not ended.
     """
@@ -52,7 +54,8 @@ def enqueue(kind: str, target_id: object) -> Operation:
             code="operation_unfinished",
             hint="Wait for it to end, or cancel it.",
         ) from error
-    transaction.on_commit(partial(ring, operation.public_id))
+    if rings:
+        transaction.on_commit(partial(ring, operation.public_id))
     return operation
 
 
@@ -61,9 +64,13 @@ def ring(public_id: uuid.UUID) -> None:
     app.send_task("operations.ring", args=[str(public_id)], ignore_result=True)
 
 
-def claim(public_id: uuid.UUID | str) -> Operation | None:
+def claim(work: uuid.UUID | str | Operation) -> Operation | None:
     """Take the work for this process, or return None when it is not to be had."""
-    operation = Operation.objects.filter(public_id=public_id).first()
+    operation = (
+        work
+        if isinstance(work, Operation)
+        else Operation.objects.filter(public_id=work).first()
+    )
     if operation is None:
         return None
     now, lease = timezone.now(), uuid.uuid4()
@@ -121,6 +128,7 @@ def finish(operation: Operation) -> None:
         operation,
         {"state": OperationState.DONE, "finished_at": timezone.now(), "lease": None},
     )
+    nudge(operation.target_id)
 
 
 def fail(operation: Operation, error: Failure) -> None:
@@ -140,6 +148,7 @@ def fail(operation: Operation, error: Failure) -> None:
         )
         if handler.failed is not None:
             handler.failed(operation, error)
+        nudge(operation.target_id)
 
 
 def cancel(operation: Operation, *, by: Actor) -> Operation:
@@ -158,6 +167,7 @@ def cancel(operation: Operation, *, by: Actor) -> Operation:
         raise Conflict(
             f"The operation is {operation.state} already.", code="operation_finished"
         )
+    nudge(operation.target_id)
     return operation
 
 

@@ -35,14 +35,25 @@ class Unexpected(ExchangeError):
     code = "internal_error"
 
 
-def perform(public_id: uuid.UUID | str) -> Operation | None:
+def perform(work: uuid.UUID | str | Operation, *, goes_on: bool = True) -> Operation | None:
     """Claim one operation, run its handler, and leave it done or failed.
 
+    What follows from it is done here too, or, unless it `goes_on`, a worker is told of it.
     Returns None when there was nothing to claim. Safe to call twice, from anywhere.
     """
-    operation = services.claim(public_id)
-    if operation is None:
-        return None
+    operation = services.claim(work)
+    following = _carry_out(operation) if operation is not None else None
+    while following is not None:
+        if not goes_on:
+            services.ring(following.public_id)
+            break
+        claimed = services.claim(following)
+        following = _carry_out(claimed) if claimed is not None else None
+    return operation
+
+
+def _carry_out(operation: Operation) -> Operation | None:
+    """Run the handler of claimed work; what it says follows comes back."""
     handler = handler_of(operation.kind)
     if operation.attempt > handler.max_attempts:
         _fail(
@@ -52,9 +63,9 @@ def perform(public_id: uuid.UUID | str) -> Operation | None:
                 hint="Restart it once the cause is found; the node's log has it.",
             ),
         )
-        return operation
+        return None
     try:
-        handler.run(operation)
+        following = handler.run(operation)
         if operation.state == OperationState.LEASED:
             services.finish(operation)
     except services.LeaseLost:
@@ -76,7 +87,9 @@ def perform(public_id: uuid.UUID | str) -> Operation | None:
                 hint="Restart it; if it fails again, tell the node's operator its id.",
             ),
         )
-    return operation
+    else:
+        return following
+    return None
 
 
 def sweep(now: dt.datetime | None = None) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from exchange.audit.actors import Actor
 from exchange.audit.events import EventType
 from exchange.audit.services import record
+from exchange.nudges import nudge
 from exchange.queries.models import Query
 from exchange.queries.states import QueryState
 from exchange.transitions import advance
@@ -31,7 +32,10 @@ def move(
     changes = dict(changes or {})
     advance(query, to=to, by=by, changes=changes)
     shared = {name: value for name, value in changes.items() if name in _SHARED}
-    Query.objects.filter(same_as=query).update(state=to, **shared)
+    repeats = list(Query.objects.filter(same_as=query).values_list("pk", flat=True))
+    if repeats:
+        Query.objects.filter(pk__in=repeats).update(state=to, **shared)
+    nudge(query.pk, *repeats)
     if event is not None:
         record_of(query, type=event, by=by, **payload)
     return query

@@ -24,6 +24,7 @@ from exchange.catalogue.datakeys import destroy_keys
 from exchange.errors import Refused
 from exchange.keys import services as keys
 from exchange.keys.models import KeyPurpose
+from exchange.nudges import SEAL, nudge
 from exchange.operations.models import Operation
 from exchange.operations.registry import Failure
 from exchange.operations.services import completing, enqueue
@@ -43,11 +44,14 @@ ROUNDS = 5
 _MAX_SQL_IN_RECORD = 24 * 1024
 
 
-def analyse(operation: Operation) -> None:
-    """The operation's query is refused, in review, approved, or an earlier one's repeat."""
+def analyse(operation: Operation) -> Operation | None:
+    """The operation's query is refused, in review, approved, or an earlier one's repeat.
+
+    Returns its run, where the policy lets it begin at once.
+    """
     query = _query(operation)
     if query.state != QueryState.ANALYSING:
-        return
+        return None
     grant = query.grant
     check_usable(grant, timezone.now())
     if grant.kind == RuleKind.SUBSET:
@@ -58,7 +62,7 @@ def analyse(operation: Operation) -> None:
         )
     with completing(operation):
         _lock_cap(grant)
-        _settle(query, found)
+        return _settle(query, found)
 
 
 def _lock_cap(grant: Grant) -> None:
@@ -71,13 +75,15 @@ def _lock_cap(grant: Grant) -> None:
     list(sharing.order_by("pk").select_for_update(of=("self",)))
 
 
-def _settle(query: Query, found: analysis.Judgement) -> None:
+def _settle(query: Query, found: analysis.Judgement) -> Operation | None:
     earlier = None
     if found.verdict != Verdict.REFUSE:
         earlier = (
             Query.objects.live()
             .filter(grant=query.grant, fingerprint=found.fingerprint, same_as=None)
             .exclude(pk=query.pk)
+            # Held until this one is its repeat, or it could move on without it.
+            .select_for_update(of=("self",))
             .first()
         )
         if earlier is None and analysis.runs_left(query.grant) == 0:
@@ -92,9 +98,6 @@ def _settle(query: Query, found: analysis.Judgement) -> None:
         "same_as": earlier,
     }
     by = query.submitted_by
-    Query.objects.filter(pk=query.pk).update(**facts)
-    for name, value in facts.items():
-        setattr(query, name, value)
     record_of(
         query,
         type=EventType.QUERY_ANALYSED,
@@ -105,14 +108,17 @@ def _settle(query: Query, found: analysis.Judgement) -> None:
         **({"same_as": str(earlier.pk)} if earlier is not None else {}),
     )
     if found.verdict == Verdict.REFUSE:
-        refuse(query, found.reasons, by=by)
-    elif earlier is not None:
-        move(query, to=QueryState(earlier.state), by=by)
+        refuse(query, found.reasons, by=by, changes=facts)
+        return None
+    to = QueryState.APPROVED
+    if earlier is not None:
+        to = QueryState(earlier.state)
     elif found.verdict == Verdict.REVIEW:
-        move(query, to=QueryState.IN_REVIEW, by=by)
-    else:
-        move(query, to=QueryState.APPROVED, by=by)
-        enqueue(RUN, query.pk)
+        to = QueryState.IN_REVIEW
+    move(query, to=to, by=by, changes=facts)
+    if earlier is not None or found.verdict == Verdict.REVIEW:
+        return None
+    return enqueue(RUN, query.pk, rings=False)
 
 
 def run(operation: Operation) -> None:
@@ -221,6 +227,8 @@ def _hold(query: Query, delivered: Delivered) -> None:
     if delivered.history is not None:
         append_history(delivered.history, release, delivered.history_text)
     move(query, to=QueryState.HELD, by=query.submitted_by, changes={"finished_at": now})
+    # Somebody waits for the checkpoint that lets it out.
+    nudge(SEAL)
 
 
 def _approved_by(query: Query) -> list[str]:

@@ -15,7 +15,7 @@ from exchange.parties.models import Organisation, User
 from exchange.parties.permissions import sees_all_evidence
 from exchange.queries import analysis
 from exchange.queries.models import Query, Release
-from exchange.queries.states import QueryState
+from exchange.queries.states import QUERY_AT_REST, QueryState
 from ledger.receipt import Receipt
 
 
@@ -40,6 +40,11 @@ def queries_visible_to(user: User) -> QuerySet[Query]:
 def query_visible_to(user: User, query_id: UUID | str) -> Query:
     """That query, or NotFound."""
     return one_of(queries_visible_to(user), query_id)
+
+
+def is_at_rest(query_id: UUID) -> bool:
+    """Whether the query goes on by itself no more: it ended, or people decide."""
+    return Query.objects.filter(pk=query_id, state__in=QUERY_AT_REST).exists()
 
 
 def queries_to_review(user: User) -> QuerySet[Query]:

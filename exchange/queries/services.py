@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ from exchange.audit.actors import Private
 from exchange.audit.events import EventType
 from exchange.catalogue import sandbox
 from exchange.errors import Conflict, Invalid, Refused
+from exchange.operations import work
 from exchange.operations.models import Operation
 from exchange.operations.services import cancel, enqueue
 from exchange.parties.models import User
@@ -81,9 +82,13 @@ def submit(
     columns: Sequence[str] = (),
     purpose: str = "",
     idempotency_key: str = "",
+    at_once: bool = False,
     by: User,
 ) -> Query:
     """A query stands in state analysing, recorded, its analysis enqueued.
+
+    `at_once`: it is analysed here and now, while the caller waits: what repeats an earlier
+    one is answered then, a refused one refused, and what may run is on its way.
 
     Aggregate grants take `sql`, subset grants `columns` (none: all granted). The same key
     of the same person under the same grant gives the same query back if the content is the
@@ -126,13 +131,16 @@ def submit(
                 dataset_version=str(grant.version_id),
                 policy_digest=grant.policy_version.digest,
             )
-            enqueue(ANALYSE, query.pk)
+            operation = enqueue(ANALYSE, query.pk, rings=not at_once)
     except IntegrityError:
         # Two submissions with one key at the same moment: the first one stands.
         earlier = _same_key(grant, key, content)
         if earlier is None:
             raise
         return earlier
+    if at_once:
+        work.perform(operation, goes_on=False)
+        query.refresh_from_db()
     return query
 
 
@@ -246,14 +254,24 @@ def cancel_query(*, query: Query, by: User) -> Query:
     return query
 
 
-def refuse(query: Query, reasons: Sequence[dict[str, Any]], *, by: User) -> Query:
+def refuse(
+    query: Query,
+    reasons: Sequence[dict[str, Any]],
+    *,
+    by: User,
+    changes: Mapping[str, Any] | None = None,
+) -> Query:
     """The query is refused for these grounds, recorded, in the caller's transaction."""
     return move(
         query,
         to=QueryState.REFUSED,
         by=by,
         event=EventType.QUERY_REFUSED,
-        changes={"reasons": list(reasons), "finished_at": timezone.now()},
+        changes={
+            **(changes or {}),
+            "reasons": list(reasons),
+            "finished_at": timezone.now(),
+        },
         reasons=sorted({str(reason["code"]) for reason in reasons}),
         purpose=query.purpose,
         policy_digest=query.grant.policy_version.digest,

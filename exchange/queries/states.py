@@ -42,6 +42,9 @@ QUERY_MOVES: dict[str, frozenset[str]] = {
 # One answer, one approval: in these states a query stands for its fingerprint.
 LIVE_STATES = (S.IN_REVIEW, S.APPROVED, S.RUNNING, S.HELD, S.RELEASED)
 
+# It goes on by itself no more: it ended, or people decide.
+QUERY_AT_REST = (S.IN_REVIEW, S.REFUSED, S.RELEASED, S.FAILED, S.SHREDDED)
+
 
 class Verdict(models.TextChoices):
     """What `policies.decide` said."""

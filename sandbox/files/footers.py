@@ -72,12 +72,13 @@ class Footer:
         (length,) = struct.unpack_from("<I", tail)
         if length > self.file_bytes - 12:
             raise DistributionCorrupt("the footer is longer than the file")
-        self._start = self.file_bytes - _TAIL_BYTES - length
+        self.start = self.file_bytes - _TAIL_BYTES - length
         self.tree_bytes = length
-        raw = os.pread(descriptor, length, self._start)
+        raw = os.pread(descriptor, length, self.start)
         reader = Reader(raw)
         self.aad = prefix + _unique_part(reader.struct())
-        self.tree = Reader(self._open(raw, reader.position)).struct(_LOOKED_AT)
+        self.clear = self._open(raw, reader.position)
+        self.tree = Reader(self.clear).struct(_LOOKED_AT)
         self.names = _flat_names(self.tree)
         self.groups = self.tree.structs(4)
         if len(self.groups) > MOST_ORDINAL or len(self.names) > MOST_ORDINAL:
@@ -129,7 +130,7 @@ class Footer:
         data_start, size = meta.integer(9), meta.integer(7)
         has_dictionary = meta.get(11) is not None and 0 < meta.integer(11) < data_start
         start = meta.integer(11) if has_dictionary else data_start
-        if not (0 < start <= data_start and size >= 0 and start + size <= self._start):
+        if not (0 < start <= data_start and size >= 0 and start + size <= self.start):
             raise DistributionCorrupt("a column chunk lies outside the file's pages")
         ordinals = struct.pack("<hh", ordinal, column)
         return Chunk(tree, ordinals, start, size, has_dictionary)

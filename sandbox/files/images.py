@@ -86,7 +86,7 @@ class ImageCache:
     def __init__(
         self, vault: Path, limit_bytes: int, *, threads: int | None = None
     ) -> None:
-        self._verified = VerifiedFiles(vault)
+        self.files = VerifiedFiles(vault)
         self._memory = ImageMemory(limit_bytes)
         self._threads = threads or len(os.sched_getaffinity(0))
         self._lock = threading.Lock()  # over the sizes
@@ -164,7 +164,7 @@ class ImageCache:
         No other job is given them. Raises as `lease` does.
         """
         with self._workers() as executor, self._file(source.file) as descriptor:
-            check = self._verified.check(descriptor, source.file, executor)
+            check = self.files.check(descriptor, source.file, executor)
             segments = segments_of(descriptor, source, whole=indices is None)
             if indices is not None:
                 segments = [segments[index] for index in indices]
@@ -190,7 +190,7 @@ class ImageCache:
 
     @contextlib.contextmanager
     def _file(self, file: StoredFile) -> Iterator[int]:
-        descriptor = self._verified.open(file)
+        descriptor = self.files.open(file)
         try:
             yield descriptor
         finally:
@@ -213,7 +213,7 @@ class ImageCache:
                 descriptor = stack.enter_context(self._file(file))
                 opened.files.append(Part(descriptor, key, prefix, columns))
                 if executor is not None:
-                    check = self._verified.check(descriptor, file, executor)
+                    check = self.files.check(descriptor, file, executor)
                     opened.checks.append(check)
             yield opened
 

@@ -44,7 +44,8 @@ class Configuration:
 
     socket: Path
     vault: Path
-    workers: int = 2
+    workers: int = 2  # jobs at a time; as many wait ahead of theirs
+    analysers: int = 1  # analyses at a time
     cache_bytes: int = 4 * 1024**3
     job_images_bytes: int = 4 * 1024**3  # what one job may have open at once
 
@@ -62,14 +63,17 @@ class Daemon:
         images_out, images_in = socket.socketpair()
         vault = str(configuration.vault)
         with unsealer_end, forks_end, images_out, images_in:
-            self._start("unsealer", [unsealer_end, images_out], vault)
-            self._start("forkserver", [forks_end, images_in])
+            sizes = (configuration.cache_bytes, configuration.job_images_bytes)
+            self._start("unsealer", [unsealer_end, images_out], vault, *sizes)
+            counts = (configuration.workers, configuration.analysers)
+            self._start("forkserver", [forks_end, images_in], *counts)
         self._forks = forks_door
         self._desk = JobDesk(
             vault=configuration.vault,
             unsealer=unsealer_door,
             forks=forks_door,
             workers=configuration.workers,
+            analysers=configuration.analysers,
         )
 
     def serve(self) -> int:
@@ -91,14 +95,12 @@ class Daemon:
             path.unlink(missing_ok=True)
             self._stop_children()
 
-    def _start(self, role: str, ends: list[socket.socket], *more: str) -> None:
+    def _start(self, role: str, ends: list[socket.socket], *more: str | int) -> None:
         descriptors = [end.fileno() for end in ends]
         numbers = [str(descriptor) for descriptor in descriptors]
-        sizes = (self._configuration.cache_bytes, self._configuration.job_images_bytes)
-        options = [str(size) for size in sizes] if role == "unsealer" else []
         root = str(Path(__file__).resolve().parents[2])  # what holds the package `sandbox`
         child = subprocess.Popen(
-            [sys.executable, "-m", "sandbox", "--role", role, *numbers, *more, *options],
+            [sys.executable, "-m", "sandbox", "--role", role, *numbers, *map(str, more)],
             pass_fds=descriptors,
             # Nothing of the node's environment, which may hold its secrets.
             env={"PYTHONPATH": root, "LANG": "C.UTF-8", "BONDED_PARENT": str(os.getpid())},

@@ -46,7 +46,7 @@ class JobImages:
         if isinstance(job, protocol.ProfileJob):
             self._source = job.source
             self._sizes[_UPLOAD] = self._cache.upload_sizes(job.source)
-        elif not isinstance(job, protocol.AnalyseJob):
+        elif not isinstance(job, (protocol.AnalyseJob, protocol.RekeyJob)):
             needs = needs_of(job)
             for table in tables_of(job):
                 need = needs[table.table]
@@ -107,7 +107,7 @@ def serve_images(source: socket.socket, images: JobImages) -> None:
         while (
             message := codec.receive(source, max_bytes=_MOST_QUESTION_BYTES)
         ) is not None:
-            answer, opened = _answer(message, images, partial(_is_closed, source))
+            answer, opened = _answer(message, images, partial(is_closed, source.fileno()))
             channel.send(source, codec.encode(answer), opened)
     finally:
         images.close()
@@ -128,10 +128,11 @@ def _answer(
     return Done(len(opened)), opened
 
 
-def _is_closed(source: socket.socket) -> bool:
-    """Whether the worker is gone: it says nothing more, and never will."""
-    readable, _, _ = select.select([source], [], [], 0)
-    return bool(readable) and not source.recv(1, socket.MSG_PEEK)
+def is_closed(descriptor: int) -> bool:
+    """Whether the peer of a socket says nothing more, and never will."""
+    poll = select.poll()  # not select: it takes small numbers only
+    poll.register(descriptor, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def tables_of(job: protocol.Job) -> tuple[protocol.EncryptedTable, ...]:

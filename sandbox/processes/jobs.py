@@ -8,11 +8,13 @@ import itertools
 import select
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import assert_never
 
 from sandbox import codec, errors, protocol
-from sandbox.control import Cancel, Ending, Exit
+from sandbox.control import Cancel, Ending, Exit, Start
 from sandbox.files.vault import Output
 from sandbox.processes import channel
 from sandbox.refusal import to_error
@@ -27,6 +29,7 @@ _OUTCOMES: dict[type, type] = {
     protocol.AnalyseJob: protocol.AnalyseOutcome,
     protocol.ExecuteJob: protocol.ExecuteOutcome,
     protocol.SubsetJob: protocol.SubsetOutcome,
+    protocol.RekeyJob: protocol.RekeyOutcome,
 }
 
 
@@ -38,19 +41,28 @@ class _Run:
     job_id: str
     cancelled: threading.Event = dataclasses.field(default_factory=threading.Event)
     ended: threading.Event = dataclasses.field(default_factory=threading.Event)
+    started: float = dataclasses.field(default_factory=time.monotonic)
     exit: Exit | None = None
+    talk: socket.socket | None = None  # with whoever does it
 
 
 class JobDesk:
     """Runs jobs through unsealer and fork server; safe to share between threads."""
 
     def __init__(
-        self, *, vault: Path, unsealer: socket.socket, forks: socket.socket, workers: int
+        self,
+        *,
+        vault: Path,
+        unsealer: socket.socket,
+        forks: socket.socket,
+        workers: int,
+        analysers: int,
     ) -> None:
         self._vault = vault
         self._unsealer = unsealer
         self._forks = forks
-        self._slots = threading.BoundedSemaphore(workers)
+        self._workers = threading.BoundedSemaphore(workers)
+        self._analysers = threading.BoundedSemaphore(analysers)
         self._lock = threading.Lock()  # over both sockets' writes and the table of runs
         self._runs: dict[str, _Run] = {}
         self._serial = itertools.count(1)
@@ -70,11 +82,13 @@ class JobDesk:
             run_id = f"{job.job_id}#{next(self._serial)}"
             run = self._runs[run_id] = _Run(run_id, job.job_id)
         try:
-            self._wait_for_slot(run, client)
+            is_analysis = isinstance(job, protocol.AnalyseJob)
+            slots = self._analysers if is_analysis else self._workers
+            self._wait_for_slot(slots, run, client)
             try:
                 return self._run(run, job, client)
             finally:
-                self._slots.release()
+                slots.release()
         finally:
             with self._lock:
                 del self._runs[run_id]
@@ -108,8 +122,10 @@ class JobDesk:
                     run.exit = message
                     run.ended.set()
 
-    def _wait_for_slot(self, run: _Run, client: socket.socket) -> None:
-        while not self._slots.acquire(timeout=0.2):
+    def _wait_for_slot(
+        self, slots: threading.Semaphore, run: _Run, client: socket.socket
+    ) -> None:
+        while not slots.acquire(timeout=0.2):
             if run.cancelled.is_set() or _is_gone(client):
                 raise _cancelled()
 
@@ -120,13 +136,19 @@ class JobDesk:
                 with theirs:
                     renamed = dataclasses.replace(job, job_id=run.run_id)
                     given = [theirs.fileno(), *(output.descriptor for output in outputs)]
-                    self._tell_unsealer(renamed, given)
+                    run.talk = ours
+                    if isinstance(renamed, protocol.AnalyseJob):
+                        start = Start(run.run_id, outputs=0, scratch=0, limits=job.limits)
+                        # Text and no keys: it does not pass the unsealer.
+                        self._tell_forks(start, renamed, descriptors=given)
+                    else:
+                        self._tell_unsealer(renamed, given)
                 if run.cancelled.is_set():
                     self._tell_forks(Cancel(run.run_id))
                 outcome = self._receive(run, job, ours, client)
             # A worker that wrote its outcome could still write to its files: only when it
             # is dead are they what their digests say.
-            if outputs:
+            if outputs and not isinstance(job, protocol.RekeyJob):
                 self._check_finished(run)
             return _commit(outcome, outputs)
 
@@ -158,34 +180,58 @@ class JobDesk:
         if not run.ended.wait(_EXIT_WAIT_SECONDS) or run.exit is None:
             self._tell_forks(Cancel(run.run_id))
             raise errors.WorkerLost("the worker did not end in time", hint=_RETRY)
-        ending, number = run.exit.ending, run.exit.signal
-        if ending is Ending.DEADLINE:
-            raise errors.DeadlineExceeded(
-                "the job met its deadline and was killed",
-                hint="Ask for less at once, or have the operator raise the deadline.",
+        problem = _problem(run.exit)
+        if problem is not None:
+            problem.metering = protocol.Metering(
+                cpu_seconds=run.exit.cpu_seconds,
+                peak_memory_bytes=run.exit.peak_memory_bytes,
+                wall_seconds=round(time.monotonic() - run.started, 4),
             )
-        if ending is Ending.CANCELLED:
-            raise _cancelled()
-        if ending is Ending.MEMORY:
-            raise errors.ResourceExceeded(
-                "the worker met its memory limit",
-                hint="Ask for less at once, or have the node's operator raise the limit.",
-            )
-        if ending is Ending.LOST:
-            raise errors.WorkerLost(f"the worker died of signal {number}", hint=_RETRY)
+            raise problem
 
     def _cancel(self, run: _Run) -> None:
         run.cancelled.set()
         self._tell_forks(Cancel(run.run_id))
+        # What the unsealer does itself has no worker to be killed: it looks for this.
+        with contextlib.suppress(OSError):
+            if run.talk is not None:
+                run.talk.shutdown(socket.SHUT_WR)
 
     def _tell_unsealer(self, message: codec.Message, descriptors: list[int]) -> None:
         frame = codec.encode(message)
         with self._lock, _peer_errors("unsealer"):
             channel.send(self._unsealer, frame, descriptors)
 
-    def _tell_forks(self, message: Cancel) -> None:
+    def _tell_forks(
+        self, *messages: codec.Message, descriptors: Sequence[int] = ()
+    ) -> None:
+        record = b"".join(map(codec.encode, messages))
         with self._lock, _peer_errors("fork server"):
-            codec.send(self._forks, message)
+            channel.send(self._forks, record, descriptors)
+
+
+def _problem(ended: Exit) -> errors.SandboxError | None:
+    """The error for a worker's end; None where it ended by itself."""
+    match ended.ending:
+        case Ending.FINISHED:
+            return None
+        case Ending.DEADLINE:
+            return errors.DeadlineExceeded(
+                "the job met its deadline and was killed",
+                hint="Ask for less at once, or have the operator raise the deadline.",
+            )
+        case Ending.CANCELLED:
+            return _cancelled()
+        case Ending.MEMORY:
+            return errors.ResourceExceeded(
+                "the worker met its memory limit",
+                hint="Ask for less at once, or have the node's operator raise the limit.",
+            )
+        case Ending.LOST:
+            number = ended.signal
+            return errors.WorkerLost(f"the worker died of signal {number}", hint=_RETRY)
+        case _:
+            assert_never(ended.ending)
 
 
 _RETRY = "Run it again; if it dies again, report it with the node's log."
@@ -206,7 +252,7 @@ def _peer_errors(peer: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _outputs_of(vault: Path, job: protocol.Job) -> Iterator[list[Output]]:
     """The files that `job` writes, open; none of them is left after an error."""
-    if isinstance(job, protocol.PartitionJob):
+    if isinstance(job, (protocol.PartitionJob, protocol.RekeyJob)):
         names: tuple[str, ...] = job.outputs
     elif isinstance(job, (protocol.ProfileJob, protocol.SubsetJob)):
         names = (job.output,)
@@ -234,7 +280,7 @@ def _commit(outcome: protocol.Outcome, outputs: list[Output]) -> protocol.Outcom
         return dataclasses.replace(outcome, staged=outputs[0].commit(outcome.rows))
     if isinstance(outcome, protocol.SubsetOutcome):
         return dataclasses.replace(outcome, package=outputs[0].commit(outcome.rows))
-    if isinstance(outcome, protocol.PartitionOutcome):
+    if isinstance(outcome, (protocol.PartitionOutcome, protocol.RekeyOutcome)):
         if len(outcome.files) != len(outputs):
             raise errors.ProtocolError("the worker named another number of files")
         files = [

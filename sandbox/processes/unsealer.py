@@ -13,14 +13,16 @@ import dataclasses
 import os
 import socket
 import threading
+from functools import partial
 from pathlib import Path
 
 from sandbox import codec, protocol
 from sandbox.control import Done, Forget, HealthQuestion, HealthReport, Start
 from sandbox.errors import DistributionCorrupt, ProtocolError, SandboxError
 from sandbox.files.images import ImageCache
+from sandbox.files.rekey import rekey
 from sandbox.processes import channel, lockdown
-from sandbox.processes.image_service import JobImages, serve_images
+from sandbox.processes.image_service import JobImages, is_closed, serve_images
 from sandbox.refusal import to_refusal
 
 # A CSV upload is put together in one file, and recoded into another.
@@ -61,6 +63,9 @@ class Unsealer:
             elif isinstance(message, HealthQuestion):
                 cached, limit = self._cache.cached_bytes, self._cache.limit_bytes
                 _write(reply, HealthReport((), 0, 0, cached, limit, ""))
+            elif isinstance(message, protocol.RekeyJob):
+                gone = partial(is_closed, reply)
+                _write(reply, rekey(message, descriptors[1:], self._cache.files, gone))
             elif isinstance(message, protocol.Job):
                 self._hand_on(message, descriptors)
             else:

@@ -1,26 +1,20 @@
-"""One job in a process of its own: locked down, run, one frame written, gone."""
+"""One job in a process of its own: locked down, waiting, run, one frame written, gone."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import os
-import resource
 import socket
-import time
-import traceback
-from pathlib import Path
 
-import duckdb
-
-from policies.errors import PolicyError
 from sandbox import codec, protocol, subset
+from sandbox.control import Start
 from sandbox.engine import open_engine
-from sandbox.errors import EngineFailed, ResourceExceeded, SandboxError
+from sandbox.errors import ProtocolError, SandboxError, SandboxUnavailable
 from sandbox.intake import ingest
 from sandbox.intake.partition import partition
-from sandbox.processes import lockdown
+from sandbox.processes import channel, lockdown
+from sandbox.processes.answering import answer, write_all
 from sandbox.processes.image_source import PulledImages, open_everything
 from sandbox.refusal import to_refusal
 
@@ -34,66 +28,58 @@ class Descriptors:
     outputs: tuple[int, ...]
     scratch: tuple[int, ...] = ()  # empty files in memory
 
-    def all(self) -> list[int]:
-        """Every descriptor that must stay open."""
-        return [self.reply, self.source, *self.outputs, *self.scratch]
 
+def wait_for_job(control: socket.socket, parent: int) -> None:
+    """Be confined, wait for the one job of this process, answer it; never raises.
 
-def main(job: protocol.Job, descriptors: Descriptors, parent: int) -> None:
-    """Run `job` and write its outcome or refusal to the reply socket; never raises.
-
-    Requires a freshly forked process with one thread.
+    Requires a freshly forked process with one thread. Returns when the job is answered, or
+    when `control` closes without one.
     """
+    problem: SandboxError | None = None
+    footprint: lockdown.Footprint | None = None
     try:
-        lockdown.confine_worker(
-            job.limits,
-            parent=parent,
-            keep=descriptors.all(),
-            fills_memory=bool(descriptors.scratch),
-        )
-        message = run(job, descriptors)
-        frame = _limited_frame(message, job.limits)
+        footprint = lockdown.confine_waiting(parent=parent, keep=[control.fileno()])
+    except SandboxError as error:
+        problem = error
+    record = channel.receive(control)
+    control.close()
+    if record is None:
+        return
+    payload, descriptors = record
+    frame = b""
+    try:
+        if footprint is None:
+            raise problem or SandboxUnavailable("the worker is not confined")
+        start, job, given = _unpack(payload, descriptors)
+        is_filling = start.scratch > 0
+        lockdown.confine_run(start.limits, footprint, fills_memory=is_filling)
+        frame, _ = answer(start.limits, lambda: _run(job, given))
     except SandboxError as error:
         frame = codec.encode(to_refusal(error))
-    except Exception as error:  # noqa: BLE001 - the last resort of a process; told below
-        frame = codec.encode(to_refusal(_unexpected(error)))
-    with contextlib.suppress(OSError):
-        _write_all(descriptors.reply, frame)
+    finally:
+        with contextlib.suppress(OSError):
+            write_all(descriptors[0], frame)
 
 
-def run(job: protocol.Job, descriptors: Descriptors) -> protocol.Outcome:
-    """Dispatch by kind; errors of engine, policy and memory come out as ours."""
-    started = time.monotonic()
-    try:
-        # By number and kind: what asks the kernel for them is not in the filter.
-        with socket.socket(
-            socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=descriptors.source
-        ) as channel:
-            images = PulledImages(channel)
-            outcome = _dispatch(job, descriptors, images)
-    except (MemoryError, duckdb.OutOfMemoryException) as error:
-        raise _out_of_memory(job.limits) from error
-    except duckdb.Error as error:
-        # Its text quotes values ("Could not convert string '...'"): it stays here.
-        raise EngineFailed(
-            f"the engine refused the statement ({type(error).__name__})",
-            hint="Simplify it, or report it with its fingerprint.",
-        ) from error
-    except OSError as error:
-        if error.errno != errno.EFBIG:
-            raise
-        # Files in memory are memory too, and a file's size has the limit of the memory.
-        raise _out_of_memory(job.limits) from error
-    except PolicyError as error:
-        raise SandboxError(error.message, hint=error.hint, code=error.code) from error
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    metering = protocol.Metering(
-        cpu_seconds=round(used.ru_utime + used.ru_stime, 4),
-        peak_memory_bytes=used.ru_maxrss * 1024,
-        bytes_scanned=images.opened_bytes,
-        wall_seconds=round(time.monotonic() - started, 4),
-    )
-    return dataclasses.replace(outcome, metering=metering)
+def _unpack(
+    payload: bytes, descriptors: list[int]
+) -> tuple[Start, protocol.Job, Descriptors]:
+    start, job = map(codec.decode, codec.split_frames(payload))
+    if not isinstance(start, Start) or not isinstance(job, protocol.Job):
+        raise ProtocolError("a worker takes a Start and its job")
+    reply, source, *files = descriptors
+    if len(files) != start.outputs + start.scratch:
+        raise ProtocolError(f"{len(files)} files came with a job that has another number")
+    outputs, scratch = files[: start.outputs], files[start.outputs :]
+    return start, job, Descriptors(reply, source, tuple(outputs), tuple(scratch))
+
+
+def _run(job: protocol.Job, given: Descriptors) -> tuple[protocol.Outcome, int]:
+    # By number and kind: what asks the kernel for them is not in the filter.
+    family, kind = socket.AF_UNIX, socket.SOCK_STREAM
+    with socket.socket(family, kind, 0, fileno=given.source) as source:
+        images = PulledImages(source)
+        return _dispatch(job, given, images), images.opened_bytes
 
 
 def _dispatch(
@@ -106,44 +92,11 @@ def _dispatch(
     if isinstance(job, protocol.SubsetJob):
         return subset.write_package(job, open_everything(images), given.outputs[0])
     if isinstance(job, protocol.AnalyseJob):
-        from sandbox import analyse
-
-        return analyse.run(job)
+        raise ProtocolError("analysis is not done by workers")
+    if isinstance(job, protocol.RekeyJob):
+        raise ProtocolError("a new key is given by the unsealer, not by a worker")
     from sandbox import execute
 
-    paths = open_everything(images)
-    with contextlib.closing(open_engine(paths, job.limits)) as connection:
-        return execute.run(job, connection)
-
-
-def _limited_frame(outcome: protocol.Outcome, limits: protocol.Limits) -> bytes:
-    frame = codec.encode(outcome)
-    if len(frame) > limits.output_bytes:
-        raise ResourceExceeded(
-            f"the answer has {len(frame)} bytes, {limits.output_bytes} are allowed",
-            hint="Ask for fewer rows or columns.",
-        )
-    return frame
-
-
-def _out_of_memory(limits: protocol.Limits) -> ResourceExceeded:
-    return ResourceExceeded(
-        f"the job needs more than its {limits.memory_bytes} bytes of memory",
-        hint="Ask for less at once, or have the node's operator raise the limit.",
-    )
-
-
-def _unexpected(error: Exception) -> SandboxError:
-    """Where it happened and of which kind: no text, which may quote values."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
-    return EngineFailed(
-        f"the worker stopped at {place} ({type(error).__name__})",
-        hint="Report this place to the maintainers; the data is unharmed.",
-    )
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    # Not closed: it ends with the process, and nobody waits for its pages to be given back.
+    connection = open_engine(open_everything(images), job.limits)
+    return execute.run(job, connection)

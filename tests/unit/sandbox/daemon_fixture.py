@@ -125,6 +125,12 @@ class Served:
         assert isinstance(outcome, PartitionOutcome)
         return EncryptedTable("mill", name, outcome.files, DATA_KEY), outcome
 
+    def direct_children(self) -> list[int]:
+        """The unsealer and the fork server."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [int(child) for child in children.split()]
+
     def descendants(self) -> list[int]:
         """Every process below the daemon's."""
         return descendants_of(self.process.pid)

@@ -23,6 +23,8 @@ MESSAGES: list[codec.Message] = [
     protocol.AnalyseJob("j", "SELECT 1", "p", "{}", (SCHEMA,)),
     protocol.ExecuteJob("j", "SELECT 1", "p", "{}", (TABLE,), (SCHEMA,), "f", ("h",)),
     protocol.SubsetJob("j", "{}", 0, ("a",), TABLE, SCHEMA, 5, (("l", "x"),), "o", b"k"),
+    protocol.RekeyJob("j", "v", "g", TABLE.files, b"k", ("o",), b"l"),
+    protocol.RekeyOutcome(TABLE.files),
     protocol.ProfileOutcome(
         1, (protocol.ColumnProfile("a", "BIGINT", 0.0, 1),), TABLE.files[0]
     ),
@@ -98,8 +100,7 @@ def test_repr_of_jobs_shows_no_key() -> None:
 
 
 def test_encode_refuses_what_json_cannot_hold() -> None:
-    outcome = MESSAGES[8]
-    assert isinstance(outcome, protocol.ExecuteOutcome)
+    outcome = next(m for m in MESSAGES if isinstance(m, protocol.ExecuteOutcome))
 
     for value in (float("nan"), float("inf"), "\ud800", object()):
         with pytest.raises(ProtocolError):

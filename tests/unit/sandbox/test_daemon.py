@@ -26,6 +26,8 @@ from sandbox.protocol import (
     Limits,
     PartitionJob,
     Refusal,
+    RekeyJob,
+    RekeyOutcome,
     SubsetJob,
     SubsetOutcome,
     TableSchema,
@@ -244,24 +246,23 @@ def is_running(pid: int) -> bool:
 
 
 def wait_for_worker(served: Served) -> int:
-    """The pid of a running worker: a grandchild of the daemon."""
-    direct = set(
-        map(
-            int,
-            Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children")
-            .read_text()
-            .split(),
-        )
-    )
+    """The pid of a worker that has a job: others wait and use no processor time."""
     stop = time.monotonic() + 20
     while time.monotonic() < stop:
-        workers = [
-            pid for pid in served.descendants() if pid not in direct and is_running(pid)
-        ]
-        if workers:
-            return workers[0]
+        for pid in served.descendants():
+            if pid not in served.direct_children() and _ticks_of(pid) > 10:
+                return pid
         time.sleep(0.01)
     raise AssertionError("no worker was started")
+
+
+def _ticks_of(pid: int) -> int:
+    if not is_running(pid):
+        return 0
+    with contextlib.suppress(OSError):
+        stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return int(stat[11]) + int(stat[12])
+    return 0
 
 
 def test_cancel_kills_the_running_worker(served: Served) -> None:
@@ -397,3 +398,37 @@ def test_daemon_serves_at_a_socket_with_a_long_path(tmp_path: Path) -> None:
 def test_run_without_a_daemon_says_so(tmp_path: Path) -> None:
     with pytest.raises(errors.SandboxUnavailable):
         Daemon(tmp_path / "none.sock").health()
+
+
+def test_rekey_in_the_daemon_leaves_a_table_that_answers(
+    served: Served, mill: tuple[EncryptedTable, TableSchema]
+) -> None:
+    table, schema = mill
+    outputs = tuple(f"rekeyed/{index}" for index in range(len(table.files)))
+    new_key = b"r" * 32
+
+    outcome = served.client.run(
+        RekeyJob("rk", table.version_id, "", table.files, table.key, outputs, new_key)
+    )
+
+    assert isinstance(outcome, RekeyOutcome)
+    assert [file.size_bytes for file in outcome.files] == [
+        file.size_bytes for file in table.files
+    ]
+    renewed = replace(table, files=outcome.files, key=new_key)
+    before = served.client.run(execute_job(served, (table, schema), "rk-before"))
+    after = served.client.run(execute_job(served, (renewed, schema), "rk-after"))
+    assert isinstance(before, ExecuteOutcome)
+    assert isinstance(after, ExecuteOutcome)
+    assert after.rows == before.rows
+
+
+def test_rekey_that_fails_leaves_no_file(
+    served: Served, mill: tuple[EncryptedTable, TableSchema]
+) -> None:
+    table, _ = mill
+    job = RekeyJob("rk", "other", "", table.files, table.key, ("rk-a", "rk-b"), b"r" * 32)
+
+    with pytest.raises(errors.KeyUnusable):
+        served.client.run(job)
+    assert not list(served.vault.glob("rk-*"))

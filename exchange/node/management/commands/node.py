@@ -17,6 +17,7 @@ from exchange.node.supervisor import Address, Plan, check_is_free, python, super
 SANDBOX_ENVIRONMENT = dict.fromkeys(
     ("BONDED_SECRET_KEY", "DATABASE_URL", "BONDED_BROKER_URL"), ""
 )
+SERVING_THREADS = 4
 
 
 class Command(BaseCommand):
@@ -86,7 +87,9 @@ def roles(address: Address, *, workers: int) -> tuple[Role, ...]:
             python(
                 *("-m", "granian", "--interface", "wsgi", "exchange.wsgi:application"),
                 *("--host", address.host, "--port", str(address.port)),
-                *("--workers", "1", "--blocking-threads", "4", "--no-ws"),
+                # Who waits (`Prefer: wait`) holds a thread; others go on being served.
+                *("--workers", "1", "--no-ws"),
+                *("--blocking-threads", str(settings.BONDED_WAITERS + SERVING_THREADS)),
                 *("--log-level", "warning"),
             ),
         ),

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.management import BaseCommand
 from django.db import DatabaseError, close_old_connections
 
+from exchange import nudges
 from exchange.audit.sequencer import seal
 from exchange.node.readiness import check_secrets
 
@@ -21,16 +22,22 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         check_secrets()
         stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        while not stop.is_set():
-            close_old_connections()
-            try:
-                sealed = seal()
-            except DatabaseError as error:
-                # A busy or restarting database: what is pending stays pending.
-                logger.warning("sealing failed: %s", type(error).__name__)
-                stop.wait(2)
-                continue
-            if sealed is None:
-                stop.wait(settings.BONDED_SEAL_SECONDS)
+        with nudges.listening(nudges.SEAL) as ear:
+
+            def end(*_: object) -> None:
+                stop.set()
+                ear.hear()
+
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, end)
+            while not stop.is_set():
+                close_old_connections()
+                try:
+                    sealed = seal()
+                except DatabaseError as error:
+                    # A busy or restarting database: what is pending stays pending.
+                    logger.warning("sealing failed: %s", type(error).__name__)
+                    stop.wait(2)
+                    continue
+                if sealed is None:
+                    ear.wait(settings.BONDED_SEAL_SECONDS)
