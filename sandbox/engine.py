@@ -32,7 +32,7 @@ _LOCKED = (
     "enable_progress_bar = false",
     "temp_directory = ''",  # no spilling: COPY inside it would be an exit
     "max_temp_directory_size = '0B'",
-    # Images are in memory: one copy is enough; and in ingest a path holds one after another.
+    # Images are in memory: one copy is enough. In ingest a path holds one after another.
     "enable_external_file_cache = false",
     "TimeZone = 'UTC'",
 )

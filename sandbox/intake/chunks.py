@@ -208,10 +208,7 @@ def _quoted_spans(
 
 
 def _is_one_of(values: np.ndarray, *wanted: int) -> np.ndarray:
-    found = values == wanted[0]
-    for other in wanted[1:]:
-        found |= values == other
-    return found
+    return np.isin(values, np.array(wanted, np.uint8))
 
 
 def _quoted_spans_by_steps(

@@ -142,13 +142,13 @@ class _Ingest:
     def _suppose(self, connection: duckdb.DuckDBPyConnection) -> list[_Column]:
         """The columns with what their first values make them."""
         sampled = 0
+        texts = ", ".join(f"c{i} VARCHAR" for i in range(len(self._names)))
+        connection.execute(f"CREATE TABLE {_SAMPLE} ({texts})")
         for chunk in self._chunks():
             try:
-                what = "INSERT INTO" if sampled else "CREATE TABLE"
-                how = "" if sampled else " AS"
                 with _naming(chunk):
                     connection.execute(
-                        f"{what} {_SAMPLE}{how} SELECT * FROM {self._relation(chunk)}"
+                        f"INSERT INTO {_SAMPLE} SELECT * FROM {self._relation(chunk)}"
                         f" LIMIT {SAMPLE_ROWS - sampled}"
                     )
             finally:
@@ -452,7 +452,7 @@ def _add_counts(columns: Sequence[_Column], found: _Read) -> None:
 
 def _add_digits(columns: Sequence[_Column], profiler: Profiler) -> None:
     """How long numbers are, of those that were never counted as texts."""
-    for column, (_, low, high) in zip(columns, profiler.present(), strict=True):
+    for column, (low, high) in zip(columns, profiler.ranges(), strict=True):
         if column.fast is not None and column.supposed.type != "VARCHAR":
             digits = whole_digits(low, high)
             column.counts = replace(column.counts, whole=max(column.counts.whole, digits))

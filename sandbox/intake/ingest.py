@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import duckdb
+
 from sandbox.intake.csv_ingest import profile_csv
 from sandbox.intake.parquet_ingest import profile_parquet
 from sandbox.intake.upload import Upload
@@ -29,6 +31,9 @@ def profile_upload(
     if len(scratch) < 2:
         raise ValueError("an upload needs scratch files in pairs")
     upload = Upload(images)
-    if job.format is Format.PARQUET:
-        return profile_parquet(job, upload, output, scratch)
-    return profile_csv(job, upload, output, scratch)
+    read = profile_parquet if job.format is Format.PARQUET else profile_csv
+    try:
+        return read(job, upload, output, scratch)
+    except duckdb.TransactionException as error:
+        # Nobody else writes to this engine: a commit fails where memory ends.
+        raise MemoryError from error

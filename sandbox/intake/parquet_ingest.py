@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from sandbox.engine import open_engine
 from sandbox.errors import ResourceExceeded, UploadRejected
-from sandbox.files.pme import MALFORMED
+from sandbox.files.footers import MALFORMED
 from sandbox.files.thrift import I64, STRUCT, Items, Reader, Struct, write_struct
 from sandbox.intake.csv_dialect import MOST_COLUMNS, check_names
 from sandbox.intake.profile import Profiler
@@ -100,9 +100,10 @@ def _stage(
 ) -> ProfileOutcome:
     free: queue.SimpleQueue[int] = queue.SimpleQueue()
     free_images: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for part, image in zip(*scratch, strict=True):
-        free.put(part)
-        free_images.put(image)
+    for held in scratch[0]:
+        free.put(held)
+    for held in scratch[1]:
+        free_images.put(held)
     warnings: list[str] = []
     first = _Part(scratch[0][0])
     source.write_part((), first.descriptor)

@@ -66,7 +66,8 @@ class _Proposal:
 class Profiler:
     """Facts of a table that comes in parts; sketches of distinct values are merged.
 
-    While the rows are few they are kept, and their distinct values counted exactly.
+    While the rows are few, hashes of their values are kept, so that distinct ones are
+    counted exactly: 64 bits do not meet by chance among 100,000.
     """
 
     def __init__(
@@ -75,71 +76,73 @@ class Profiler:
         self._connection = connection
         self._columns = tuple(columns)
         self._rows = 0
-        selected = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(n)}" for n, kind in columns)
-        none = f"(SELECT {selected} WHERE false)"
-        connection.execute(f"CREATE OR REPLACE TABLE {_KEPT} AS FROM {none}")
-        facts = self._parts(merged=True)
-        connection.execute(
-            f"CREATE OR REPLACE TABLE {_FACTS} AS SELECT {facts} FROM {none}"
-        )
+        self._is_exact = True
+        typed = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(n)}" for n, kind in columns)
+        none = f"(SELECT {typed} WHERE false)"
+        for table, selected in ((_KEPT, self._hashes()), (_FACTS, self._parts())):
+            connection.execute(
+                f"CREATE OR REPLACE TABLE {table} AS SELECT {selected} FROM {none}"
+            )
 
     def measure(self, connection: duckdb.DuckDBPyConnection, part: str) -> None:
         """Take the facts of the SQL relation `part`; from any thread, by its own cursor."""
-        facts = self._parts(merged=True)
-        connection.execute(f"INSERT INTO {_FACTS} SELECT {facts} FROM {part}")
+        connection.execute(f"INSERT INTO {_FACTS} SELECT {self._parts()} FROM {part}")
 
     def keep(self, part: str, rows: int) -> None:
-        """Keep the rows of `part` as long as they are few; one thread, parts in order."""
-        before, self._rows = self._rows, self._rows + rows
+        """Remember the values of `part` as long as its table is small; from one thread."""
+        self._rows += rows
+        if not self._is_exact:
+            return
         if self._rows <= _EXACT_DISTINCT_ROWS:
-            names = ", ".join(quoted(name) for name, _ in self._columns)
-            self._connection.execute(f"INSERT INTO {_KEPT} SELECT {names} FROM {part}")
-        elif before <= _EXACT_DISTINCT_ROWS:
+            hashes = self._hashes()
+            self._connection.execute(f"INSERT INTO {_KEPT} SELECT {hashes} FROM {part}")
+        else:
+            self._is_exact = False
             self._connection.execute(f"DROP TABLE {_KEPT}")
 
-    def present(self) -> list[tuple[int, object, object]]:
-        """Return of each column how many values there are, the least and the greatest."""
-        return [(facts.present, facts.low, facts.high) for facts in self._facts()[1]]
+    def ranges(self) -> list[tuple[object, object]]:
+        """Return the least and the greatest value of each column, where it has a range."""
+        return [(facts.low, facts.high) for facts in self._facts()]
 
     def finish(self) -> tuple[int, tuple[ColumnProfile, ...]]:
         """Return the number of rows and the profile of each column."""
-        rows, facts = self._facts()
-        if rows <= _EXACT_DISTINCT_ROWS:
-            exact = ", ".join(
-                f"p{i}, d{i}, l{i}, h{i}, w{i}" for i in range(len(self._columns))
-            )
-            parts = f"SELECT {self._parts(merged=False)} FROM {_KEPT}"
-            rows, facts = self._read(f"SELECT n, {exact} FROM ({parts})")
-        return rows, tuple(_profile(found) for found in facts)
+        return self._rows, tuple(_profile(facts) for facts in self._facts())
 
-    def _facts(self) -> tuple[int, list[_Facts]]:
+    def _facts(self) -> list[_Facts]:
+        columns = range(len(self._columns))
         merged = ", ".join(
             f"sum(p{i}), finalize(combine_aggr(d{i})), min(l{i}), max(h{i}), bool_and(w{i})"
-            for i in range(len(self._columns))
+            for i in columns
         )
-        return self._read(f"SELECT sum(n), {merged} FROM {_FACTS}")
-
-    def _read(self, sql: str) -> tuple[int, list[_Facts]]:
-        rows, *found = self._connection.execute(sql).fetchall()[0]
+        found = self._connection.execute(f"SELECT {merged} FROM {_FACTS}").fetchall()[0]
+        exact: Sequence[int] | None = None
+        if self._is_exact:
+            counts = ", ".join(f"count(DISTINCT v{i})" for i in columns)
+            exact = self._connection.execute(f"SELECT {counts} FROM {_KEPT}").fetchall()[0]
         facts = []
         for i, (name, kind) in enumerate(self._columns):
             present, distinct, low, high, is_whole = found[5 * i : 5 * i + 5]
-            present = int(present)
+            if exact is not None:
+                distinct = exact[i]
             # An estimate above the number of values would read as a contradiction.
-            different = min(int(distinct or 0), present)
+            different = min(int(distinct or 0), int(present))
             whole = kind == "BIGINT" or bool(is_whole)
             facts.append(
-                _Facts(name, kind, int(rows), present, different, low, high, whole)
+                _Facts(name, kind, self._rows, int(present), different, low, high, whole)
             )
-        return int(rows), facts
+        return facts
 
-    def _parts(self, *, merged: bool) -> str:
-        parts = ["count(*) AS n"]
+    def _hashes(self) -> str:
+        names = [quoted(name) for name, _ in self._columns]
+        return ", ".join(
+            f"CASE WHEN {name} IS NOT NULL THEN hash({name}) END AS v{i}"
+            for i, name in enumerate(names)
+        )
+
+    def _parts(self) -> str:
+        parts = []
         for i, (name, kind) in enumerate(self._columns):
             column = quoted(name)
-            distinct = f"count(DISTINCT {column})"
-            if merged:
-                distinct = f"approx_count_distinct({column}) EXPORT_STATE"
             is_ranged = kind in ("BIGINT", "DOUBLE") or kind[:4] in ("DECI", "DATE", "TIME")
             ranged = column if is_ranged else "0"
             finite, whole = "", "NULL::BOOLEAN"
@@ -147,8 +150,10 @@ class Profiler:
                 finite = f" FILTER (isfinite({column}))"
                 whole = f"bool_and({column} = floor({column})){finite}"
             parts += [
-                f"count({column}) AS p{i}, {distinct} AS d{i}, {whole} AS w{i}",
+                f"count({column}) AS p{i}",
+                f"approx_count_distinct({column}) EXPORT_STATE AS d{i}",
                 f"min({ranged}){finite} AS l{i}, max({ranged}){finite} AS h{i}",
+                f"{whole} AS w{i}",
             ]
         return ", ".join(parts)
 

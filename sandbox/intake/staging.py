@@ -62,7 +62,8 @@ class VaultFile:
             self._target.close()
 
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 def in_order(

@@ -97,6 +97,7 @@ _CONDITIONAL: dict[str, tuple[int | None, int | None]] = {
 _CLONE3 = 435  # on both
 # Opening is for reading only, with no flag but these: O_PATH would pass Landlock, O_ASYNC
 # has the kernel send signals, O_CREAT and O_TRUNC write.
+_F_SETLK = 6
 _O_FILLING = 0o1 | 0o100 | 0o1000  # write only, create, truncate; the same on both
 _O_NONBLOCK, _O_CLOEXEC = 0o4000, 0o2000000
 _O_LARGEFILE = {"x86_64": 0o100000, "aarch64": 0o400000}
@@ -134,17 +135,20 @@ def _conditions(
     """Call -> what must hold of its arguments, all of it."""
     everywhere = 0xFFFFFFFF
     opening = _O_NONBLOCK | _O_CLOEXEC | _O_LARGEFILE[machine()]
+    controls: tuple[int, ...] = _FCNTLS
     if is_waiting or fills_memory:
         # The engine writes images of ingest into files in memory, which it opens by the
         # path of a descriptor. Landlock alone keeps it from any other: it lets no path
         # beneath a mounted file system be opened for writing, and a memfd has no mount.
         opening |= _O_FILLING
+        # It locks what it writes; nobody else locks a file in memory, or heeds a lock.
+        controls = (*_FCNTLS, _F_SETLK)
     waiting = (_PR_SET_NO_NEW_PRIVS,) if is_waiting else ()
     own = _Condition(0, everywhere, (0, own_pid))
     no_new_limit = tuple(_Condition(2, everywhere, (0,), half) for half in (0, 1))
     return {
         "futex": (_Condition(1, _FUTEX_OPERATION, _FUTEXES),),
-        "fcntl": (_Condition(1, everywhere, _FCNTLS),),
+        "fcntl": (_Condition(1, everywhere, controls),),
         "madvise": (_Condition(2, everywhere, _ADVICE),),
         "sched_getaffinity": (own,),
         # Opening is refused by Landlock too; this stands if it has a hole, and for writing.
