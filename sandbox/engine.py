@@ -32,8 +32,8 @@ _LOCKED = (
     "enable_progress_bar = false",
     "temp_directory = ''",  # no spilling: COPY inside it would be an exit
     "max_temp_directory_size = '0B'",
-    # Images are in memory: one copy is enough. In ingest a path holds one after another.
-    "enable_external_file_cache = false",
+    "enable_external_file_cache = false",  # images are in memory: one copy is enough
+    "parquet_metadata_cache = true",  # a path never comes to name another image
     "TimeZone = 'UTC'",
 )
 _ready: list[duckdb.DuckDBPyConnection] = []
@@ -42,7 +42,10 @@ _ready: list[duckdb.DuckDBPyConnection] = []
 def keep_ready(count: int) -> None:
     """Connect `count` engines ahead, for forks of this process to open."""
     while len(_ready) < count:
-        _ready.append(_connect())
+        connection = _connect()
+        # The catalogue is built when it is first read; that takes as long as connecting.
+        connection.execute("SELECT table_name FROM information_schema.tables").fetchall()
+        _ready.append(connection)
 
 
 def open_engine(
@@ -51,6 +54,7 @@ def open_engine(
     *,
     files: Sequence[str] = (),
     any_descriptor: bool = False,
+    reuses_paths: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """Return a connection in which each table is a view over its Parquet files.
 
@@ -59,6 +63,7 @@ def open_engine(
     no boundary within a file: hand in images that hold only the columns a query may touch.
     With `any_descriptor` it also opens what this process has open, by number: for images
     that come later (`show`). Requires that nothing is open then which no job may read.
+    With `reuses_paths` it keeps nothing of a file: a path may name one after another.
     """
     connection = _ready.pop() if _ready else _connect()
     try:
@@ -67,6 +72,8 @@ def open_engine(
         connection.execute(f"SET threads = {int(limits.threads)}")
         connection.execute(f"SET memory_limit = '{memory}B'")
         connection.execute(f"SET allowed_paths = {_list([*paths, *files])}")
+        if reuses_paths:
+            connection.execute("SET parquet_metadata_cache = false")
         directories = [_DESCRIPTORS] if any_descriptor else []
         connection.execute(f"SET allowed_directories = {_list(directories)}")
         connection.execute("SET enable_external_access = false")

@@ -7,17 +7,32 @@ import duckdb
 from policies.codec import load_policy
 from policies.decision import Request, Verdict, decide
 from sandbox.analyse import analyse
+from sandbox.engine import open_engine
 from sandbox.errors import QueryRejected
+from sandbox.passes.holding import AllOpen, Holding, ImageSource, OpenInParts, fits
 from sandbox.protocol import ExecuteJob, ExecuteOutcome
-from sandbox.stages.release import release
+from sandbox.stages.release import release_held
 
 
-def run(job: ExecuteJob, connection: duckdb.DuckDBPyConnection) -> ExecuteOutcome:
-    """Answer an execute job over an engine in which its tables are already views.
+def run(job: ExecuteJob, images: ImageSource) -> ExecuteOutcome:
+    """Answer an execute job over its images: all open at once where they fit, or in parts.
 
     Raises QueryRejected where the worker's own analysis refuses the query, or finds
-    another plan than the one that was approved.
+    another plan than the one that was approved, and ResourceExceeded
+    (`needs_more_memory`) where it cannot be computed within the memory there is.
     """
+    # Not closed: it ends with the process, and nobody waits for its pages to be given back.
+    if fits(images):
+        tables = {name: range(len(sizes)) for name, sizes in images.tables.items()}
+        connection = open_engine(images.open(tables), job.limits)
+    else:
+        connection = open_engine({}, job.limits, any_descriptor=True)
+    return _answer(job, connection, images)
+
+
+def _answer(
+    job: ExecuteJob, connection: duckdb.DuckDBPyConnection, images: ImageSource
+) -> ExecuteOutcome:
     policy = load_policy(job.policy)
     schemas = {schema.table: schema.columns for schema in job.schemas}
     # The shape was computed before review. A worker trusts only what it derived itself, or
@@ -36,11 +51,16 @@ def run(job: ExecuteJob, connection: duckdb.DuckDBPyConnection) -> ExecuteOutcom
             hint="Submit it again.",
             code="fingerprint_mismatch",
         )
-    released = release(
+    holding: Holding = (
+        AllOpen(connection, policy)
+        if fits(images)
+        else OpenInParts(connection, policy, images)
+    )
+    released = release_held(
         found.plan,
         policy,
         decision.rule,
-        connection,
+        holding,
         history=job.history,
         limits=job.limits,
     )

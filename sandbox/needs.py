@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies.codec import load_policy
@@ -92,6 +93,33 @@ def _subset_need(job: SubsetJob, policy: Policy) -> Need:
         if name in job.columns or _may_mention(row_filter, name)
     )
     return Need(needed, needed)
+
+
+def columns_apart(
+    policy: Policy, table_name: str, names: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Return the columns that neither query nor package may show, by the group of each.
+
+    `subset`: those by which a subset rule filters; `hidden`: those that nothing may reach.
+    Empty where a policy cuts nothing off, or would leave no column outside.
+    """
+    table = policy.table(table_name)
+    if table is None or not table.is_protected:
+        return {}
+    shown = {name.lower() for rule in policy.subset_rules for name in rule.columns}
+    filters = " ".join(rule.row_filter or "" for rule in policy.subset_rules)
+    asked = bool(policy.aggregate_rules)  # without one, no query reaches any column
+    expressions = " ".join(derived.expr for derived in table.derived) if asked else ""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        is_asked = _is_open(table, name) if asked else _is_unit_key(table, name)
+        if is_asked or name.lower() in shown or _may_mention(expressions, name):
+            continue
+        group = "subset" if _may_mention(filters, name) else "hidden"
+        groups.setdefault(group, []).append(name)
+    if sum(map(len, groups.values())) == len(names):
+        return {}
+    return {group: tuple(columns) for group, columns in sorted(groups.items())}
 
 
 def _is_open(table: Table, name: str) -> bool:

@@ -114,10 +114,21 @@ class ProfileJob:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupOutput:
+    """Columns that a partition writes into files of their own, one per shard."""
+
+    name: str
+    columns: tuple[str, ...]
+    outputs: tuple[str, ...]  # one vault name per shard
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionJob:
     """Ingest, second half: distribute rows by keyed hash of the unit and encrypt them.
 
-    All rows of one unit land in one shard. `units` empty means `units: row`.
+    All rows of one unit land in one shard. `units` empty means `units: row`. Columns of
+    `groups` are in their files and not in the shards' own; at least one column is in none.
     """
 
     job_id: str
@@ -128,6 +139,7 @@ class PartitionJob:
     outputs: tuple[str, ...] = ()  # one vault name per shard
     output_key: bytes = field(repr=False, default=b"")
     limits: Limits = field(default_factory=Limits)
+    groups: tuple[GroupOutput, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +259,7 @@ class PartitionOutcome:
     units: int  # distinct units, or rows where each row is its own
     schema: TableSchema = field(default_factory=lambda: TableSchema("", ()))
     metering: Metering = field(default_factory=Metering)
+    groups: tuple[tuple[StoredFile, ...], ...] = ()  # as the job's, each file by shard
 
 
 @dataclass(frozen=True, slots=True)

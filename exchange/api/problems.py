@@ -226,6 +226,17 @@ STAGES: dict[str, Kind] = {
     "upload_truncated": Kind(
         422, "The upload ends too early", "Upload the whole file again."
     ),
+    "version_key_destroyed": Kind(
+        422,
+        "The key of a dataset version was destroyed",
+        "Nobody can read its rows any more; ask for another version.",
+    ),
+    "confirmation_differs": Kind(
+        422, "The confirmation is not what was asked for", "Type exactly what is shown."
+    ),
+    "may_not_manage_keys": Kind(
+        403, "Not allowed to manage keys", "Ask a data steward or an administrator."
+    ),
     "version_not_failed": Kind(
         409, "The version has not failed", "Nothing is to be retried."
     ),
@@ -388,6 +399,12 @@ STAGES: dict[str, Kind] = {
     "key_provider_unreachable": Kind(503, "The key provider does not answer", LATER),
     "keyring_passphrase_missing": Kind(503, "The node's keyring is locked", OPERATOR),
     "keyring_passphrase_wrong": Kind(503, "The node's keyring is locked", OPERATOR),
+    "master_key_retired": Kind(409, "The master key is being retired", LATER),
+    "organisation_keys_destroyed": Kind(
+        409,
+        "The organisation's keys were destroyed",
+        "Register the organisation anew, under another short name.",
+    ),
     "master_key_in_use": Kind(
         409,
         "The master key is in use",

@@ -33,7 +33,11 @@ class EventType(StrEnum):
     RELEASE_SHREDDED = "release:shredded"
     KEY_ISSUED = "key:issued"
     KEY_REWRAPPED = "key:rewrapped"
+    KEY_REKEYED = "key:rekeyed"
     KEY_DESTROYED = "key:destroyed"
+    KEY_MASTER_ROTATED = "key:master_rotated"
+    KEY_MASTER_RETIRED = "key:master_retired"
+    KEY_PROVIDER_CHANGED = "key:provider_changed"
     LOGIN_SUCCEEDED = "login:succeeded"
     LOGIN_FAILED = "login:failed"
     TOKEN_ISSUED = "token:issued"  # noqa: S105 - a name of an event, no token
@@ -77,7 +81,11 @@ REQUIRED: Final[Mapping[EventType, frozenset[str]]] = MappingProxyType(
         EventType.RELEASE_SHREDDED: frozenset({"result_sha256"}),
         EventType.KEY_ISSUED: frozenset({"purpose"}),
         EventType.KEY_REWRAPPED: frozenset({"generation"}),
+        EventType.KEY_REKEYED: frozenset({"files", "replaced"}),
         EventType.KEY_DESTROYED: frozenset({"purpose"}),
+        EventType.KEY_MASTER_ROTATED: frozenset({"provider", "master_key"}),
+        EventType.KEY_MASTER_RETIRED: frozenset({"provider", "master_key"}),
+        EventType.KEY_PROVIDER_CHANGED: frozenset({"provider", "master_key", "earlier"}),
         EventType.LOGIN_SUCCEEDED: frozenset({"method"}),
         EventType.LOGIN_FAILED: frozenset({"reason"}),
         EventType.TOKEN_ISSUED: frozenset({"scopes", "expires_at"}),

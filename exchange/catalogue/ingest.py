@@ -7,11 +7,14 @@ inside a transaction.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+
 from django.db import transaction
 
 from exchange.audit.events import EventType
 from exchange.audit.services import record
-from exchange.catalogue import sandbox, vault
+from exchange.catalogue import column_groups, sandbox, vault
 from exchange.catalogue.datakeys import destroy_keys, opened
 from exchange.catalogue.models import Column, DatasetVersion, StoredFile
 from exchange.catalogue.states import VersionState
@@ -21,6 +24,7 @@ from exchange.operations.registry import Failure
 from exchange.operations.services import completing
 from exchange.transitions import advance
 from sandbox.protocol import (
+    ColumnGroup,
     ColumnProfile,
     CsvOptions,
     EncryptedTable,
@@ -117,9 +121,12 @@ def partition(operation: Operation) -> None:
         output_key=opened(version.data_key),
         limits=LIMITS,
     )
+    job = replace(job, groups=column_groups.outputs(version, shards=len(job.outputs)))
     outcome = sandbox.run(job, PartitionOutcome)
     with completing(operation):
         _store(version, StoredFile.Part.SHARD, outcome.files)
+        for group, files in zip(job.groups, outcome.groups, strict=True):
+            _store(version, StoredFile.Part.SHARD, files, group=group.name)
         version.files.exclude(part=StoredFile.Part.SHARD).delete()
         # The clear upload can be read by nobody from here on: its key is destroyed, and
         # this is the record that the version stands.
@@ -166,6 +173,8 @@ def failed(operation: Operation, error: Failure) -> None:
             stage=stage,
         )
         destroy_keys(key, by=version.created_by)
+        if stage == VersionState.PARTITIONING:
+            destroy_keys(*column_groups.keys_of(version), by=version.created_by)
         transaction.on_commit(lambda: _sweep(version))
 
 
@@ -191,25 +200,49 @@ def _vault_file(file: StoredFile) -> VaultFile:
     return VaultFile(file.name, file.sha256, file.size_bytes, file.rows)
 
 
-def encrypted_table(version: DatasetVersion, *, table: str) -> EncryptedTable:
-    """The version's shards as a job names them, with their key: for a Job, at once."""
-    shards = version.files.filter(part=StoredFile.Part.SHARD).order_by("index")
+def encrypted_table(
+    version: DatasetVersion, *, table: str, columns: Collection[str]
+) -> EncryptedTable:
+    """The version's shards as a job names them, with their key: for a Job, at once.
+
+    Of its column groups only those that hold one of `columns`: the keys of the others stay
+    where they are.
+    """
     return EncryptedTable(
         table=table,
         version_id=str(version.pk),
-        files=tuple(_vault_file(file) for file in shards),
+        files=_shards(version, ""),
         key=opened(version.data_key),
+        groups=tuple(
+            ColumnGroup(
+                name=group.name,
+                columns=tuple(group.columns),
+                files=_shards(version, group.name),
+                key=opened(group.data_key),
+            )
+            for group in column_groups.holding(version, columns)
+        ),
     )
 
 
+def _shards(version: DatasetVersion, group: str) -> tuple[VaultFile, ...]:
+    shards = version.files.filter(part=StoredFile.Part.SHARD, group=group)
+    return tuple(_vault_file(file) for file in shards.order_by("index"))
+
+
 def _store(
-    version: DatasetVersion, part: StoredFile.Part, files: tuple[VaultFile, ...]
+    version: DatasetVersion,
+    part: StoredFile.Part,
+    files: tuple[VaultFile, ...],
+    *,
+    group: str = "",
 ) -> None:
-    version.files.filter(part=part).delete()
+    version.files.filter(part=part, group=group).delete()
     StoredFile.objects.bulk_create(
         StoredFile(
             version=version,
             part=part,
+            group=group,
             index=index,
             name=file.name,
             sha256=file.sha256,

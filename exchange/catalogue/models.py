@@ -170,6 +170,7 @@ class StoredFile(models.Model):
         DatasetVersion, on_delete=models.PROTECT, related_name="files"
     )
     part = models.CharField(max_length=8, choices=Part.choices)
+    group = models.CharField(max_length=63, blank=True)  # of columns; blank: the others
     index = models.PositiveIntegerField(default=0)
     name = models.CharField(max_length=255, unique=True)  # relative to the vault
     sha256 = models.CharField(max_length=64)
@@ -177,15 +178,65 @@ class StoredFile(models.Model):
     rows = models.BigIntegerField(default=0)
 
     class Meta:
-        ordering = ("version", "part", "index")
+        ordering = ("version", "part", "group", "index")
         constraints = (
             models.UniqueConstraint(
-                fields=("version", "part", "index"), name="stored_file_part_index_unique"
+                fields=("version", "part", "group", "index"),
+                name="stored_file_part_group_index_unique",
             ),
         )
 
     def __str__(self) -> str:
         return self.name
+
+
+class Rekeying(models.Model):
+    """Files of a version that are being written anew, and the key they will be under."""
+
+    version = models.ForeignKey(
+        DatasetVersion, on_delete=models.PROTECT, related_name="rekeyings"
+    )
+    group = models.CharField(max_length=63, blank=True)  # of columns; blank: the shards
+    key = models.ForeignKey("keys.DataKey", on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("version", "group"), name="rekeying_once_per_group"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.version} {self.group}"
+
+
+class ColumnGroup(models.Model):
+    """Columns of a version that lie in files and under a data key of their own.
+
+    Which they are was decided by the policy under which the version was partitioned. A
+    later policy that opens or closes a column moves no byte: a job gets the key of a group
+    if it may need one of its columns, whatever the group is called.
+    """
+
+    version = models.ForeignKey(
+        DatasetVersion, on_delete=models.PROTECT, related_name="column_groups"
+    )
+    name = models.CharField(max_length=63)
+    columns = models.JSONField()  # names
+    data_key = models.ForeignKey("keys.DataKey", on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        ordering = ("version", "name")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("version", "name"), name="column_group_name_unique_in_version"
+            ),
+            models.CheckConstraint(condition=~Q(name=""), name="column_group_has_a_name"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.version} · {self.name}"
 
 
 class Column(models.Model):

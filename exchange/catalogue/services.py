@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
-from exchange.audit.actors import Private
+from exchange.audit.actors import Actor, Private
 from exchange.audit.events import EventType
 from exchange.audit.services import record
-from exchange.catalogue import sandbox
 from exchange.catalogue.floor import check_keeps_floor
+from exchange.catalogue.forgetting import forget_soon
 from exchange.catalogue.models import (
     Dataset,
     DatasetVersion,
@@ -37,10 +36,10 @@ from exchange.transitions import advance
 from policies.codec import dump_policy, load_policy, policy_digest
 from policies.composing import line_numbers
 from policies.schema_check import check_tables
-from sandbox.errors import SandboxError
 
 __all__ = [
     "accept_upload",
+    "end_version",
     "partition_version",
     "publish",
     "register_dataset",
@@ -228,8 +227,14 @@ def publish(
 
 def withdraw(*, version: DatasetVersion, note: str = "", by: User) -> DatasetVersion:
     """The version is offered no more, and no grant on it runs; the sandbox forgets it."""
-    organisation = version.dataset.organisation
-    check_can_manage_datasets(by, organisation)
+    check_can_manage_datasets(by, version.dataset.organisation)
+    return end_version(version=version, note=note, by=by)
+
+
+def end_version(
+    *, version: DatasetVersion, note: str = "", because: str = "", by: Actor
+) -> DatasetVersion:
+    """Withdraw it for a reason that no permission decides: its key was destroyed."""
     with transaction.atomic():
         now = timezone.now()
         advance(
@@ -238,18 +243,13 @@ def withdraw(*, version: DatasetVersion, note: str = "", by: User) -> DatasetVer
             by=by,
             event=EventType.VERSION_WITHDRAWN,
             changes={"withdrawn_at": now},
-            organisation=organisation.slug,
+            organisation=version.dataset.organisation.slug,
             reason=Private(note),
+            **({"because": because} if because else {}),
         )
         Offer.objects.filter(tables__version=version, closed_at=None).update(closed_at=now)
-        transaction.on_commit(lambda: _forget(version))
+        forget_soon(version)
     return version
-
-
-def _forget(version: DatasetVersion) -> None:
-    # A daemon that is away holds no image either.
-    with suppress(SandboxError):
-        sandbox.daemon().forget(str(version.pk))
 
 
 def _table_name_from(slug: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exchange.catalogue import ingest, uploads
+from exchange.catalogue import forgetting, ingest, keywork, rekeying, uploads
 from exchange.operations import registry
 
 
@@ -15,3 +15,11 @@ def register() -> None:
         registry.register(
             kind, run, failed=ingest.failed, lease_seconds=ingest.LEASE_SECONDS
         )
+    registry.register(forgetting.FORGET, forgetting.forget, max_attempts=100)
+    registry.register(
+        rekeying.REKEY,
+        rekeying.rekey,
+        lease_seconds=rekeying.LEASE_SECONDS,
+        max_attempts=10,
+    )
+    registry.register(keywork.ROTATE, keywork.rotate, max_attempts=100)

@@ -16,6 +16,7 @@ from django.db import IntegrityError, transaction
 
 from exchange.audit.events import EventType
 from exchange.catalogue import vault
+from exchange.catalogue.column_groups import issue_group_keys, make_groups
 from exchange.catalogue.datakeys import destroy_keys, opened
 from exchange.catalogue.models import Dataset, DatasetVersion, PolicyVersion, StoredFile
 from exchange.catalogue.publication import unit_columns
@@ -27,6 +28,7 @@ from exchange.operations.services import enqueue
 from exchange.parties.models import User
 from exchange.parties.permissions import check_can_manage_datasets
 from exchange.transitions import advance
+from sandbox.needs import columns_apart
 from sandbox.protocol import CsvOptions, Format
 
 PROFILE = "catalogue.profile"
@@ -122,6 +124,7 @@ def retry_version(
             if profiled:
                 to, kind = VersionState.PARTITIONING, PARTITION
                 changes["data_key"] = key
+                issue_group_keys(version, by=by)
             else:
                 to, kind = VersionState.PROFILING, PROFILE
                 changes["staged_key"] = key
@@ -139,7 +142,8 @@ def partition_version(
 ) -> DatasetVersion:
     """A profiled version is being partitioned by the policy's privacy unit.
 
-    Its key is issued in the same transaction: that is the record of the act. Conflict
+    Its keys are issued in the same transaction: that is the record of the act; columns that
+    the policy keeps from all queries get one of their own. Conflict
     `illegal_move` unless it is profiled, Invalid `policy_of_another_dataset`.
     """
     dataset = version.dataset
@@ -151,6 +155,8 @@ def partition_version(
             code="policy_of_another_dataset",
             hint="Set a policy on this dataset.",
         )
+    names = list(version.columns.values_list("name", flat=True))
+    apart = columns_apart(policy_version.policy, dataset.table_name, names)
     with transaction.atomic():
         key = keys.issue_data_key(
             organisation=dataset.organisation,
@@ -158,6 +164,7 @@ def partition_version(
             subject=version,
             by=by,
         )
+        make_groups(version, apart, by=by)
         advance(
             version,
             to=VersionState.PARTITIONING,

@@ -12,6 +12,8 @@ from django.utils.translation import gettext_lazy as _
 
 class KeyState(models.TextChoices):
     ACTIVE = "active", _("active")
+    # Of organisation keys: opens, takes nothing new, and ends with its rotation.
+    RETIRING = "retiring", _("retiring")
     DESTROYED = "destroyed", _("destroyed")
 
 
@@ -26,6 +28,27 @@ class KeyPurpose(models.TextChoices):
     DERIVATION = "derivation", _("an organisation's derived keys")
 
 
+class MasterKey(models.Model):
+    """A master key that was seen at its provider: a name and two times, never a byte."""
+
+    ref = models.CharField(max_length=128, unique=True)
+    noted_at = models.DateTimeField(default=timezone.now, editable=False)
+    retired_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("master key")
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return self.ref
+
+
+class OrganisationKeyQuerySet(models.QuerySet["OrganisationKey"]):
+    def live(self) -> OrganisationKeyQuerySet:
+        """Those that open something."""
+        return self.exclude(state=KeyState.DESTROYED)
+
+
 class OrganisationKey(models.Model):
     """One generation of an organisation's key, wrapped by the node's key provider."""
 
@@ -34,10 +57,12 @@ class OrganisationKey(models.Model):
     )
     generation = models.PositiveIntegerField(default=1)
     wrapped = models.BinaryField()
-    provider_ref = models.CharField(max_length=64)
+    provider_ref = models.CharField(max_length=128)
     state = models.CharField(max_length=12, choices=KeyState, default=KeyState.ACTIVE)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     destroyed_at = models.DateTimeField(null=True, blank=True)
+
+    objects = OrganisationKeyQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("organisation key")
@@ -53,7 +78,9 @@ class OrganisationKey(models.Model):
             ),
             models.CheckConstraint(
                 name="organisation_key_destroyed_is_empty",
-                condition=Q(state=KeyState.ACTIVE, destroyed_at=None)
+                condition=Q(
+                    state__in=[KeyState.ACTIVE, KeyState.RETIRING], destroyed_at=None
+                )
                 | Q(state=KeyState.DESTROYED, wrapped=b"", destroyed_at__isnull=False),
             ),
         ]

@@ -1,9 +1,8 @@
-"""Issue, unwrap, rewrap and destroy keys. Clear keys are return values, never rows."""
+"""Issue, unwrap, derive and destroy data keys. Clear keys are return values, never rows."""
 
 from __future__ import annotations
 
 import secrets
-from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -14,9 +13,9 @@ from exchange.audit.actors import NODE, Actor
 from exchange.audit.events import EventType
 from exchange.audit.services import Subject, record, subject_of
 from exchange.errors import Conflict
-from exchange.keys.choice import provider, provider_for
-from exchange.keys.models import DataKey, KeyPurpose, KeyState, OrganisationKey
-from exchange.keys.provider import KEY_BYTES, Wrapped, open_key, seal_key
+from exchange.keys.models import DataKey, KeyPurpose, KeyState
+from exchange.keys.organisation_keys import active_key, open_key_of
+from exchange.keys.provider import KEY_BYTES, open_key, seal_key
 from exchange.parties.models import Organisation
 
 
@@ -26,7 +25,7 @@ def issue_data_key(
     """Make a fresh data key for one purpose and subject; only wrapped bytes are kept."""
     subject_type, subject_id = subject_of(subject)
     with transaction.atomic():
-        holder = _active_key(organisation, by=by)
+        holder = active_key(organisation, by=by)
         data_key = DataKey(
             organisation_key=holder,
             purpose=KeyPurpose(purpose),
@@ -35,8 +34,8 @@ def issue_data_key(
         )
         data_key.wrapped = seal_key(
             secrets.token_bytes(KEY_BYTES),
-            under=_open_organisation_key(holder),
-            context=_context(data_key),
+            under=open_key_of(holder),
+            context=context_of(data_key),
         )
         data_key.save(force_insert=True)
         record(
@@ -53,7 +52,9 @@ def issue_data_key(
 def unwrap(data_key: DataKey) -> bytes:
     """Return the clear 32 bytes. Raises Conflict (`key_destroyed`), KeyUnusable."""
     # Asked anew: a key that was destroyed after `data_key` was loaded must not open.
-    row = DataKey.objects.select_related("organisation_key").get(pk=data_key.pk)
+    row = DataKey.objects.select_related("organisation_key__organisation").get(
+        pk=data_key.pk
+    )
     if row.state != KeyState.ACTIVE:
         raise Conflict(
             "The key was destroyed; what it encrypted can no longer be read.",
@@ -61,8 +62,8 @@ def unwrap(data_key: DataKey) -> bytes:
         )
     return open_key(
         bytes(row.wrapped),
-        under=_open_organisation_key(row.organisation_key),
-        context=_context(row),
+        under=open_key_of(row.organisation_key),
+        context=context_of(row),
     )
 
 
@@ -97,47 +98,6 @@ def derive(organisation: Organisation, label: str) -> bytes:
     return hkdf.derive(unwrap(root))
 
 
-def rewrap(*, organisation: Organisation, by: Actor) -> OrganisationKey:
-    """Give the organisation a new key, wrap its data keys under it, destroy the old one.
-
-    All in one transaction. Raises Conflict (`key_not_issued`) when there is none yet.
-    """
-    now = timezone.now()
-    with transaction.atomic():
-        old = (
-            OrganisationKey.objects.select_for_update()
-            .filter(organisation=organisation, state=KeyState.ACTIVE)
-            .first()
-        )
-        if old is None:
-            raise Conflict("The organisation has no key to rewrap.", code="key_not_issued")
-        old_clear, new_clear = _open_organisation_key(old), secrets.token_bytes(KEY_BYTES)
-        retired = OrganisationKey.objects.filter(pk=old.pk, state=KeyState.ACTIVE).update(
-            state=KeyState.DESTROYED, wrapped=b"", destroyed_at=now
-        )
-        if retired != 1:
-            raise Conflict("Somebody else rewrapped these keys.", code="state_changed")
-        new = _store_organisation_key(organisation, old.generation + 1, new_clear)
-        for data_key in DataKey.objects.filter(organisation_key=old):
-            changes: dict[str, Any] = {"organisation_key": new}
-            if data_key.state == KeyState.ACTIVE:
-                clear = open_key(
-                    bytes(data_key.wrapped), under=old_clear, context=_context(data_key)
-                )
-                changes["wrapped"] = seal_key(
-                    clear, under=new_clear, context=_context(data_key)
-                )
-            DataKey.objects.filter(pk=data_key.pk).update(**changes)
-        record(
-            type=EventType.KEY_REWRAPPED,
-            actor=by,
-            subject=organisation,
-            organisation=organisation.slug,
-            generation=new.generation,
-        )
-    return new
-
-
 def destroy(data_key: DataKey, *, by: Actor) -> DataKey:
     """Make what the key encrypted unreadable for ever.
 
@@ -161,55 +121,11 @@ def destroy(data_key: DataKey, *, by: Actor) -> DataKey:
     return data_key
 
 
-def _context(data_key: DataKey) -> bytes:
-    # Bound into the wrapping: a row whose wrapped bytes were copied from another row, or
-    # whose purpose or subject was edited, does not open.
+def context_of(data_key: DataKey) -> bytes:
+    """What the wrapping is bound to.
+
+    A row whose wrapped bytes were copied from another row, or whose purpose or subject was
+    edited, does not open.
+    """
     parts = ("bonded/data-key/1", str(data_key.public_id), str(data_key.purpose))
     return "\x00".join((*parts, data_key.subject_type, data_key.subject_id)).encode()
-
-
-def _organisation_context(organisation: Organisation, generation: int) -> bytes:
-    return f"bonded/organisation-key/1\x00{organisation.public_id}\x00{generation}".encode()
-
-
-def _active_key(organisation: Organisation, *, by: Actor) -> OrganisationKey:
-    active = OrganisationKey.objects.filter(
-        organisation=organisation, state=KeyState.ACTIVE
-    )
-    found = active.first()
-    if found is not None:
-        return found
-    try:
-        with transaction.atomic():
-            made = _store_organisation_key(organisation, 1, secrets.token_bytes(KEY_BYTES))
-            record(
-                type=EventType.KEY_ISSUED,
-                actor=by,
-                subject=organisation,
-                organisation=organisation.slug,
-                purpose="organisation",
-            )
-    except IntegrityError:  # another process was first; the constraint keeps one active
-        return active.get()
-    return made
-
-
-def _store_organisation_key(
-    organisation: Organisation, generation: int, clear: bytes
-) -> OrganisationKey:
-    wrapped = provider().wrap(
-        clear, context=_organisation_context(organisation, generation)
-    )
-    return OrganisationKey.objects.create(
-        organisation=organisation,
-        generation=generation,
-        wrapped=wrapped.blob,
-        provider_ref=wrapped.ref,
-    )
-
-
-def _open_organisation_key(key: OrganisationKey) -> bytes:
-    return provider_for(key.provider_ref).unwrap(
-        Wrapped(blob=bytes(key.wrapped), ref=key.provider_ref),
-        context=_organisation_context(key.organisation, key.generation),
-    )

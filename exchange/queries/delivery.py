@@ -7,7 +7,10 @@ transaction that would say so does not commit, the file is removed.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from django.utils import timezone
 
 from exchange.agreements.models import Grant
 from exchange.agreements.states import RuleKind
@@ -15,18 +18,25 @@ from exchange.catalogue import sandbox, vault
 from exchange.catalogue.datakeys import opened
 from exchange.catalogue.ingest import encrypted_table
 from exchange.catalogue.selectors import schema_of
+from exchange.errors import ExchangeError
 from exchange.keys import services as keys
+from exchange.keys.models import DataKey
 from exchange.queries import results
 from exchange.queries.history import History, read_history
 from exchange.queries.models import Query
 from exchange.queries.subjects import (
     encrypted_tables,
+    nameable_tables,
+    needed_of,
     protected_datasets,
     schemas_of,
     versions_of,
 )
 from policies.shape_codec import shape_from_json
+from sandbox.errors import SandboxError
+from sandbox.needs import needs_of
 from sandbox.protocol import (
+    EncryptedTable,
     ExecuteJob,
     ExecuteOutcome,
     Limits,
@@ -37,6 +47,7 @@ from sandbox.protocol import (
 )
 
 LIMITS = Limits(deadline_seconds=120.0)
+_TRIES = 3
 PARQUET = "application/vnd.apache.parquet"
 
 
@@ -62,9 +73,24 @@ class Delivered:
 
 def deliver(query: Query, *, job_id: str) -> Delivered:
     """Run the query in the sandbox; its answer lies sealed in the vault afterwards."""
-    if query.grant.kind == RuleKind.SUBSET:
-        return _subset(query, job_id)
-    return _aggregate(query, job_id)
+    make = _subset if query.grant.kind == RuleKind.SUBSET else _aggregate
+    for left in reversed(range(_TRIES)):
+        began = timezone.now()
+        try:
+            return make(query, job_id)
+        except (SandboxError, ExchangeError):
+            # A version was written anew under another key while the job was on its way,
+            # and its old files are gone: the same question over the new ones.
+            if not left or not _was_rekeyed(query.grant, since=began):
+                raise
+    raise AssertionError("there is at least one try")
+
+
+def _was_rekeyed(grant: Grant, *, since: datetime) -> bool:
+    versions = [str(version.pk) for version in versions_of(grant).values()]
+    return DataKey.objects.filter(
+        subject_type="datasetversion", subject_id__in=versions, destroyed_at__gte=since
+    ).exists()
 
 
 def digest_of(content: bytes) -> str:
@@ -82,21 +108,21 @@ def _aggregate(query: Query, job_id: str) -> Delivered:
     grant = query.grant
     used = shape_from_json(query.shape).tables
     history = read_history(protected_datasets(grant, used))
-    outcome = sandbox.run(
-        ExecuteJob(
-            job_id=job_id,
-            sql=query.sql,
-            purpose=query.purpose,
-            policy=grant.policy_version.canonical,
-            # Earlier answers over other joins are compared too: on their tables.
-            tables=encrypted_tables(grant, (*used, *_named_in(history.texts, grant))),
-            schemas=schemas_of(grant),
-            fingerprint=query.fingerprint,
-            history=history.texts,
-            limits=LIMITS,
-        ),
-        ExecuteOutcome,
+    job = ExecuteJob(
+        job_id=job_id,
+        sql=query.sql,
+        purpose=query.purpose,
+        policy=grant.policy_version.canonical,
+        # Earlier answers over other joins are compared too: on their tables.
+        tables=nameable_tables(grant, (*used, *_named_in(history.texts, grant))),
+        schemas=schemas_of(grant),
+        fingerprint=query.fingerprint,
+        history=history.texts,
+        limits=LIMITS,
     )
+    # Named first and keyed then: a key that this text cannot need is not unwrapped for it.
+    job = replace(job, tables=encrypted_tables(grant, needs_of(job)))
+    outcome = sandbox.run(job, ExecuteOutcome)
     content = results.encode_result(
         outcome,
         dataset_version=str(grant.version_id),
@@ -130,26 +156,28 @@ def _subset(query: Query, job_id: str) -> Delivered:
     rule = grant.policy_version.policy.subset_rules[grant.rule_index]
     version, dataset = grant.version, grant.version.dataset
     output = vault.new_name("results", query.pk, "package")
-    outcome = sandbox.run(
-        SubsetJob(
-            job_id=job_id,
-            policy=grant.policy_version.canonical,
-            rule_index=grant.rule_index,
-            columns=tuple(query.columns),
-            table=encrypted_table(version, table=dataset.table_name),
-            schema=TableSchema(dataset.table_name, tuple(schema_of(version).items())),
-            max_rows=rule.max_rows,
-            metadata=_metadata(grant, query),
-            output=output,
-            output_key=opened(query.result_key),
-            # One pseudonym per recipient and dataset: two recipients cannot join theirs.
-            pseudonym_key=keys.derive(
-                grant.provider, f"pseudonyms/1/{dataset.pk}/{grant.consumer.public_id}"
-            ),
-            limits=LIMITS,
+    job = SubsetJob(
+        job_id=job_id,
+        policy=grant.policy_version.canonical,
+        rule_index=grant.rule_index,
+        columns=tuple(query.columns),
+        table=EncryptedTable(dataset.table_name, str(version.pk), (), b""),
+        schema=TableSchema(dataset.table_name, tuple(schema_of(version).items())),
+        max_rows=rule.max_rows,
+        metadata=_metadata(grant, query),
+        output=output,
+        output_key=opened(query.result_key),
+        # One pseudonym per recipient and dataset: two recipients cannot join theirs.
+        pseudonym_key=keys.derive(
+            grant.provider, f"pseudonyms/1/{dataset.pk}/{grant.consumer.public_id}"
         ),
-        SubsetOutcome,
+        limits=LIMITS,
     )
+    (need,) = needs_of(job).values()
+    table = encrypted_table(
+        version, table=dataset.table_name, columns=needed_of(need, version)
+    )
+    outcome = sandbox.run(replace(job, table=table), SubsetOutcome)
     return Delivered(
         stored_name=outcome.package.name,
         filename=f"{dataset.slug}-{version.number}-{str(query.pk)[:8]}.parquet",

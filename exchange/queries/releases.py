@@ -146,7 +146,7 @@ def release_content(*, release: Release, by: User) -> Content:
 def shred_release(*, release: Release, by: User) -> Release:
     """The result's key is destroyed and its file gone; its record and digest stay."""
     check_can_submit_queries(by, release.query.grant.consumer)
-    return _shred(release, by=by)
+    return shred(release, by=by)
 
 
 def shred_expired(*, now: datetime) -> int:
@@ -157,12 +157,13 @@ def shred_expired(*, now: datetime) -> int:
     )
     for release in expired:
         with suppress(Conflict):
-            _shred(release, by=NODE)
+            shred(release, by=NODE)
             shredded += 1
     return shredded
 
 
-def _shred(release: Release, *, by: Actor) -> Release:
+def shred(release: Release, *, by: Actor) -> Release:
+    """Shred it whoever asks: for retention, and where the provider's keys end."""
     # From held or available alike: what the caller had loaded may be a moment old.
     release.refresh_from_db()
     query, name = release.query, release.stored_name

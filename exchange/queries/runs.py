@@ -21,6 +21,7 @@ from exchange.audit.events import EventType
 from exchange.audit.services import record
 from exchange.catalogue import vault
 from exchange.catalogue.datakeys import destroy_keys
+from exchange.catalogue.forgetting import forget_withdrawn
 from exchange.errors import Refused
 from exchange.keys import services as keys
 from exchange.keys.models import KeyPurpose
@@ -35,7 +36,7 @@ from exchange.queries.models import Query, Release
 from exchange.queries.moves import move, record_of
 from exchange.queries.services import RUN, refuse
 from exchange.queries.states import QueryState, Verdict
-from exchange.queries.subjects import check_usable
+from exchange.queries.subjects import check_usable, versions_of
 from sandbox.errors import QueryRejected
 
 LEASE_SECONDS = delivery.LIMITS.deadline_seconds + 120
@@ -128,6 +129,15 @@ def run(operation: Operation) -> None:
         return
     check_usable(query.grant, timezone.now())
     _start(query, operation)
+    try:
+        _deliver_and_hold(query, operation)
+    except BaseException:
+        # Withdrawn or shredded meanwhile: its job may have come after the wipe.
+        forget_withdrawn(list(versions_of(query.grant).values()))
+        raise
+
+
+def _deliver_and_hold(query: Query, operation: Operation) -> None:
     for round_left in reversed(range(ROUNDS)):
         delivered = delivery.deliver(query, job_id=_job_id(operation))
         try:

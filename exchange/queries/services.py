@@ -250,7 +250,7 @@ def cancel_query(*, query: Query, by: User) -> Query:
             code="cancelled",
         )
         jobs = [f"{o.public_id}-{o.attempt}" for o in operations]
-        transaction.on_commit(lambda: _kill(jobs))
+        transaction.on_commit(lambda: kill(jobs))
     return query
 
 
@@ -278,7 +278,7 @@ def refuse(
     )
 
 
-def _kill(jobs: list[str]) -> None:
+def kill(jobs: list[str]) -> None:
     # A daemon that is away runs no job either.
     with suppress(SandboxError):
         for job_id in jobs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from exchange.agreements.models import Grant
@@ -10,12 +11,16 @@ from exchange.catalogue.models import Dataset, DatasetVersion
 from exchange.catalogue.selectors import schema_of
 from exchange.catalogue.states import VersionState
 from exchange.errors import Refused
+from exchange.keys.models import KeyState
+from sandbox.needs import Need
 from sandbox.protocol import EncryptedTable, TableSchema
 
 
 def versions_of(grant: Grant) -> dict[str, DatasetVersion]:
     """By table name, the version that the grant's offer pinned."""
-    tables = grant.offer.tables.select_related("version__dataset__organisation")
+    tables = grant.offer.tables.select_related(
+        "version__dataset__organisation", "version__data_key"
+    )
     return {table.table_name: table.version for table in tables}
 
 
@@ -23,9 +28,11 @@ def check_usable(grant: Grant, now: datetime) -> None:
     """Raise Refused unless the grant may be used now, on versions that all stand.
 
     Reads the rows anew: a revocation between submission and release must count. Codes:
-    `grant_revoked`, `grant_expired`, `grant_not_started`, `version_withdrawn`.
+    `grant_revoked`, `grant_expired`, `grant_not_started`, `version_key_destroyed`,
+    `version_withdrawn`.
     """
     current = Grant.objects.get(pk=grant.pk)
+    versions = tuple(versions_of(grant).values())
     faults = (
         (
             current.revoked_at is not None,
@@ -46,7 +53,13 @@ def check_usable(grant: Grant, now: datetime) -> None:
             "Wait until then.",
         ),
         (
-            any(v.state != VersionState.PUBLISHED for v in versions_of(grant).values()),
+            any(_is_shredded(v) for v in versions),
+            "version_key_destroyed",
+            "the key of a dataset version that this grant stands on was destroyed",
+            "Nobody can read its rows any more. Look the dataset up for another version.",
+        ),
+        (
+            any(v.state != VersionState.PUBLISHED for v in versions),
             "version_withdrawn",
             "a dataset version that this grant stands on was withdrawn",
             "Look the dataset up for a newer version and request access to it.",
@@ -57,6 +70,11 @@ def check_usable(grant: Grant, now: datetime) -> None:
             raise Refused(message, code=code, hint=hint)
 
 
+def _is_shredded(version: DatasetVersion) -> bool:
+    key = version.data_key
+    return key is not None and key.state == KeyState.DESTROYED
+
+
 def schemas_of(grant: Grant) -> tuple[TableSchema, ...]:
     """The schema of every table that the policy names, by table name."""
     return tuple(
@@ -65,13 +83,30 @@ def schemas_of(grant: Grant) -> tuple[TableSchema, ...]:
     )
 
 
-def encrypted_tables(grant: Grant, used: tuple[str, ...]) -> tuple[EncryptedTable, ...]:
-    """The tables a query uses, with their keys unwrapped: only for a Job, at once."""
+def nameable_tables(grant: Grant, used: tuple[str, ...]) -> tuple[EncryptedTable, ...]:
+    """The tables a query uses by name and version, without a file or a key."""
     return tuple(
-        encrypted_table(version, table=name)
+        EncryptedTable(name, str(version.pk), (), b"")
         for name, version in sorted(versions_of(grant).items())
         if name in used
     )
+
+
+def encrypted_tables(grant: Grant, needs: Mapping[str, Need]) -> tuple[EncryptedTable, ...]:
+    """The tables a query uses, with their keys unwrapped: only for a Job, at once.
+
+    Keys of column groups that hold nothing it needs stay wrapped.
+    """
+    return tuple(
+        encrypted_table(version, table=name, columns=needed_of(needs[name], version))
+        for name, version in sorted(versions_of(grant).items())
+        if name in needs
+    )
+
+
+def needed_of(need: Need, version: DatasetVersion) -> Collection[str]:
+    """The columns of a version that a need may mean: all of them where it does not say."""
+    return need.needed if need.needed is not None else set(schema_of(version))
 
 
 def protected_datasets(grant: Grant, used: tuple[str, ...]) -> list[Dataset]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from exchange.audit import news
 from exchange.audit.events import EventType
 from exchange.operations import registry
-from exchange.queries import releases, runs, services
+from exchange.queries import releases, runs, services, shredding
 from exchange.queries.upkeep import open_held, upkeep
 
 __all__ = ["open_held", "register", "upkeep"]
@@ -19,4 +19,5 @@ def register() -> None:
     registry.register(
         services.RUN, runs.run, failed=runs.failed, lease_seconds=runs.LEASE_SECONDS
     )
+    registry.register(shredding.SHRED, shredding.shred_all, max_attempts=100)
     news.subscribe(EventType.RELEASE_HELD, releases.on_held)

@@ -149,7 +149,16 @@ def _say_review(who: str, payload: Payload) -> str:
 
 
 _BASES = dict(LegalBasis.choices)
-_KEYS = {**dict(KeyPurpose.choices), "organisation": gettext_lazy("an organisation")}
+_KEYS = {
+    **dict(KeyPurpose.choices),
+    "organisation": gettext_lazy("an organisation"),
+    "master": gettext_lazy("the node itself"),
+}
+PROVIDERS: Final = {
+    "file": gettext_lazy("the keyring file"),
+    "transit": gettext_lazy("Vault or OpenBao"),
+    "pkcs11": gettext_lazy("a hardware module"),
+}
 _ROLES = dict(Role.choices)
 _KINDS: Final = {**dict(Kind.choices), "user": gettext_lazy("person")}
 
@@ -299,11 +308,39 @@ PRESENTERS: Final[Mapping[EventType, Presenter]] = {
             generation=_plain_word("generation"),
         )
     ),
+    E.KEY_REKEYED: Presenter(
+        _says(
+            gettext_lazy(
+                "The files of a version were written anew under a new key, by an act of "
+                "%(who)s."
+            )
+        )
+    ),
     E.KEY_DESTROYED: Presenter(
         _says(
             gettext_lazy("A key for %(what)s was destroyed, by an act of %(who)s."),
             what=_choice(_KEYS, "purpose"),
         )
+    ),
+    E.KEY_MASTER_ROTATED: Presenter(
+        _says(
+            gettext_lazy("The node has a new master key, held by %(provider)s."),
+            provider=_choice(PROVIDERS, "provider"),
+        )
+    ),
+    E.KEY_MASTER_RETIRED: Presenter(
+        _says(gettext_lazy("An old master key was retired; nothing lay under it any more."))
+    ),
+    E.KEY_PROVIDER_CHANGED: Presenter(
+        _says(
+            gettext_lazy(
+                "The node's master keys are held by %(provider)s from now on, before by "
+                "%(earlier)s."
+            ),
+            provider=_choice(PROVIDERS, "provider"),
+            earlier=_choice(PROVIDERS, "earlier"),
+        ),
+        "wait",
     ),
     E.LOGIN_SUCCEEDED: Presenter(_says(gettext_lazy("%(who)s signed in."))),
     E.LOGIN_FAILED: Presenter(_says(gettext_lazy("Somebody failed to sign in.")), "stop"),

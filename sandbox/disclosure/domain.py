@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import itertools
 
-import duckdb
-
 from policies.document import Policy
+from sandbox.passes.folds import Fold
+from sandbox.passes.rows import Rows
 from sandbox.plan.block import Block
 from sandbox.plan.render import term_sql
 from sandbox.plan.terms import Ref, Term
@@ -21,7 +21,7 @@ MAX_DOMAIN = 10_000
 
 
 def printed_domain(
-    block: Block, policy: Policy, connection: duckdb.DuckDBPyConnection
+    block: Block, policy: Policy, rows: Rows
 ) -> list[tuple[object, ...]] | None:
     """Return every key of the block's groups where all of them are public, else None."""
     if not block.keys or not all(_is_public(term, policy) for term in block.keys):
@@ -30,12 +30,13 @@ def printed_domain(
     size = 1
     for term in block.keys:
         assert isinstance(term, Ref)
-        rows = connection.execute(
+        answer = rows.ask(
             f"SELECT DISTINCT {term_sql(term)} FROM {quoted(term.table)} "
-            f"WHERE {term_sql(term)} IS NOT NULL LIMIT {MAX_DOMAIN + 1}"
-        ).fetchall()
-        domains.append([row[0] for row in rows])
-        size *= len(rows)
+            f"WHERE {term_sql(term)} IS NOT NULL LIMIT {MAX_DOMAIN + 1}",
+            Fold(1, enough=MAX_DOMAIN + 1),
+        )
+        domains.append([row[0] for row in answer.rows])
+        size *= len(answer.rows)
         if size > MAX_DOMAIN:
             return None
     return list(itertools.product(*domains))

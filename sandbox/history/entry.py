@@ -36,6 +36,11 @@ class Past:
     optional: tuple[str, ...] = ()
 
     @property
+    def nodes(self) -> tuple[Term | Predicate, ...]:
+        """Its filter and keys."""
+        return (self.where, *self.keys)
+
+    @property
     def base_tables(self) -> tuple[str, ...]:
         """The tables of the policy that it read, in FROM, views and semi-joins."""
         semi = [member.view for member in members_within((self.where, self.keys))]

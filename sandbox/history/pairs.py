@@ -13,23 +13,31 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import duckdb
-
 from policies.document import AggregateRule, Policy
 from sandbox.disclosure.cell import Cell, Ground
 from sandbox.disclosure.recombine import contributes
 from sandbox.errors import QueryRejected
-from sandbox.history.audit import audit
+from sandbox.history.audit import Audit
 from sandbox.history.entry import Label, Past, label_of, read_all
-from sandbox.history.units import compare_units, holds
+from sandbox.history.units import UnitsCompared
+from sandbox.passes.folds import Fold, Merge
+from sandbox.passes.holding import Holding
+from sandbox.passes.rows import Answer, Rows
 from sandbox.plan.block import Block, Unit
-from sandbox.plan.expanding import Rows, rows_of
-from sandbox.plan.joint_rows import agree, belongs_sql, core_of, joint_from, unit_sql
+from sandbox.plan.expanding import Rows as BaseRows
+from sandbox.plan.expanding import rows_of
+from sandbox.plan.joint_rows import (
+    agree,
+    belongs_sql,
+    core_of,
+    is_public,
+    joint_from,
+    unit_sql,
+)
 from sandbox.plan.render import term_sql
 from sandbox.plan.scalars import scalar
 from sandbox.plan.terms import Ref, refs_of
 from sandbox.plan.view_columns import extended
-from sandbox.plan.view_sql import materialise
 from sandbox.plan.views import base_tables, by_name
 
 
@@ -43,84 +51,110 @@ class Part:
     units: int
 
 
-def compare(
-    block: Block,
-    policy: Policy,
-    rule: AggregateRule,
-    cells: Sequence[Cell],
-    history: Sequence[str],
-    connection: duckdb.DuckDBPyConnection,
-) -> None:
-    """Mark the cells that would, beside earlier releases, tell about too few units."""
-    pasts = _earlier(block, policy, history, connection)
-    policy = extended(policy, [view for past in pasts for view in past.views])
-    compared: set[Past] = set()
-    for mine in rows_of(block, (*block.keys, *block.hidden)):
-        alike: dict[Past, Rows] = {}
+class Comparing:
+    """A new answer beside the earlier releases that it must not come too close to."""
+
+    def __init__(
+        self,
+        block: Block,
+        policy: Policy,
+        rule: AggregateRule,
+        pasts: Sequence[Past],
+        rows: Rows,
+    ) -> None:
+        """Ask; `rows` must reach what the block and all of `pasts` read."""
         for past in pasts:
-            theirs = next(
-                (rows for rows in rows_of(past, past.keys) if _agree(mine, rows, policy)),
-                None,
-            )
-            if theirs is None:
+            rows.materialise(past.views, policy)
+        policy = extended(policy, [view for past in pasts for view in past.views])
+        self._steps: list[_Comparison | Audit | UnitsCompared] = []
+        compared: set[Past] = set()
+        for mine in rows_of(block, (*block.keys, *block.hidden)):
+            alike: dict[Past, BaseRows] = {}
+            for past in pasts:
+                theirs = next(
+                    (r for r in rows_of(past, past.keys) if _agree(mine, r, policy)), None
+                )
+                if theirs is None:
+                    continue
+                self._steps += [
+                    _Comparison(
+                        block, past, unit, mine, theirs, rule.min_units, policy, rows
+                    )
+                    for unit in block.units
+                ]
+                if core_of(mine.source, policy) == core_of(theirs.source, policy):
+                    compared.add(past)
+                if all(_agree(theirs, other, policy) for other in alike.values()):
+                    alike[past] = theirs
+            if alike:
+                self._steps += [
+                    Audit(
+                        block, mine, alike, unit, rows,
+                        policy=policy, min_units=rule.min_units,
+                    )
+                    for unit in block.units
+                ]  # fmt: skip
+        for past in pasts:
+            if past in compared and not (block.views or past.views):
                 continue
-            for unit in block.units:
-                _Comparison(
-                    block, past, unit, mine, theirs, rule.min_units, policy, connection
-                ).mark(cells)
-            if core_of(mine.source, policy) == core_of(theirs.source, policy):
-                compared.add(past)
-            if all(_agree(theirs, other, policy) for other in alike.values()):
-                alike[past] = theirs
-        if alike:
-            contributing = [cell for cell in cells if contributes(block, cell)]
-            for unit in block.units:
-                audit(
-                    mine, alike, unit, contributing, connection,
-                    policy=policy, min_units=rule.min_units,
-                )  # fmt: skip
-    for past in pasts:
-        if past in compared and not (block.views or past.views):
-            continue
-        for unit in block.units:
-            compare_units(
-                block, past, unit, cells, connection,
-                policy=policy, min_units=rule.min_units,
-            )  # fmt: skip
+            self._steps += [
+                UnitsCompared(
+                    block, past, unit, rows, policy=policy, min_units=rule.min_units
+                )
+                for unit in block.units
+            ]
+
+    def mark(self, cells: Sequence[Cell]) -> None:
+        """Mark the cells that would, beside earlier releases, tell about too few units."""
+        for step in self._steps:
+            step.mark(cells)
 
 
-def _agree(one: Rows, other: Rows, policy: Policy) -> bool:
+def _agree(one: BaseRows, other: BaseRows, policy: Policy) -> bool:
     return agree(one.source, other.source, policy)
 
 
-def _earlier(
-    block: Block,
-    policy: Policy,
-    history: Sequence[str],
-    connection: duckdb.DuckDBPyConnection,
+def earlier(
+    block: Block, policy: Policy, history: Sequence[str], holding: Holding
 ) -> list[Past]:
-    """Return the releases to compare with, each once; their views can be read then."""
+    """Return the releases that a block is compared with, each once.
+
+    Raises QueryRejected where one cannot be read, or read tables that the job lacks.
+    """
     found: dict[Past, None] = {}
     for past in (item for text in history for item in read_all(text)):
         if past.fingerprint == block.fingerprint:
             continue
         # What was aggregated does not matter: the same rows were told of.
         found[dataclasses.replace(past, fingerprint="")] = None
-    held = []
+    own = _tables(block)
+    protected = {name for name in own if _is_protected(name, policy)}
+    shared = {name for name in own if not is_public(name, policy)}
+    domains = {unit.domain for unit in block.units}
+    kept = []
     for past in found:
-        if holds(connection, past.base_tables):
-            materialise(past.views, connection, policy)
-            held.append(past)
-        elif {*past.base_tables} & _protected_tables(block, policy):
-            raise _not_held()
-    return held
+        read = set(past.base_tables)
+        if not holding.holds(read):
+            if read & protected:
+                raise _not_held()
+        elif read & shared or domains & _domains_of(read, policy):
+            kept.append(past)
+    return kept
 
 
-def _protected_tables(block: Block, policy: Policy) -> set[str]:
+def _tables(block: Block) -> set[str]:
     views = by_name(block.views)
-    tables = base_tables((*block.tables, *views), views)
-    found = ((name, policy.table(name)) for name in tables)
-    return {name for name, table in found if table is None or table.is_protected}
+    return set(base_tables((*block.tables, *views), views))
+
+
+def _is_protected(name: str, policy: Policy) -> bool:
+    table = policy.table(name)
+    return table is None or table.is_protected
+
+
+def _domains_of(tables: Iterable[str], policy: Policy) -> set[str]:
+    found = [policy.table(name) for name in tables]
+    return {unit.domain for table in found if table is not None for unit in table.units}
 
 
 def _not_held() -> QueryRejected:
@@ -141,19 +175,20 @@ class _Comparison:
         block: Block,
         past: Past,
         unit: Unit,
-        new: Rows,
-        old: Rows,
+        new: BaseRows,
+        old: BaseRows,
         min_units: int,
         policy: Policy,
-        connection: duckdb.DuckDBPyConnection,
+        rows: Rows,
     ) -> None:
         self._plan, self._past, self._unit = block, past, unit
         self._policy = policy
         self._new, self._old = new, old
         self._sources = (self._new.source, self._old.source)
         self._min_units = min_units
-        self._connection = connection
+        self._rows = rows
         self._new_keys = (*block.keys, *block.hidden)
+        self._asked = self._ask()
 
     def mark(self, cells: Sequence[Cell]) -> None:
         """Add the ground HISTORY to cells, smallest first where there is a choice."""
@@ -162,6 +197,8 @@ class _Comparison:
             for cell in cells
             if cell.is_safe and contributes(self._plan, cell)
         }
+        if not labelled:
+            return
         parts = self._parts()
         for label, cell in labelled.items():
             inside = {
@@ -241,20 +278,27 @@ class _Comparison:
         condition = "" if unit is None else f" WHERE {unit} IS NOT NULL"
         return f"SELECT {', '.join(columns)} FROM {joint}{condition}"
 
-    def _parts(self) -> list[Part]:
+    def _ask(self) -> Answer:
         fresh = [f"CASE WHEN is_new THEN c{i} END" for i in range(len(self._new_keys))]
         past = [f"CASE WHEN is_old THEN p{i} END" for i in range(len(self._past.keys))]
         names = ", ".join([*fresh, *past, "is_new", "is_old"])
-        rows = self._connection.execute(
+        return self._rows.ask(
             f"SELECT {names}, count(*), count(DISTINCT u) "
-            f"FROM ({self._labelled_sql()}) AS l WHERE is_new OR is_old GROUP BY ALL"
-        ).fetchall()
-        width, total = len(fresh), len(fresh) + len(past)
+            f"FROM ({self._labelled_sql()}) AS l WHERE is_new OR is_old GROUP BY ALL",
+            Fold(len(fresh) + len(past) + 2, (Merge.SUM, Merge.SUM)),
+        )
+
+    def _parts(self) -> list[Part]:
+        width = len(self._new_keys)
+        total = width + len(self._past.keys)
         parts = []
-        for row in rows:
+        for row in self._asked.rows:
             old = tuple(map(scalar, row[width:total])) if row[total + 1] else None
             new = tuple(map(scalar, row[:width])) if row[total] else None
-            parts.append(Part(new, old, row[total + 2], row[total + 3]))
+            n, units = row[total + 2 :]
+            assert isinstance(n, int)
+            assert isinstance(units, int)
+            parts.append(Part(new, old, n, units))
         return parts
 
     def _is_few(
@@ -281,12 +325,14 @@ class _Comparison:
         one, other = (("is_new", "c"), ("is_old", "p"))[:: 1 if new_first else -1]
         inside = _any_label(*one, whole, values)
         excluded = _any_label(*other, without, values)
-        row = self._connection.execute(
+        ((units,),) = self._rows.ask(
             f"SELECT count(DISTINCT u) FROM ({self._labelled_sql()}) AS l "
             f"WHERE ({inside}) AND NOT ({excluded})",
+            Fold(0, (Merge.SUM,)),
             values,
-        ).fetchone()
-        return int(row[0]) if row else 0
+        ).rows
+        assert isinstance(units, int)
+        return units
 
 
 def _any_label(

@@ -118,7 +118,7 @@ class _Ingest:
     def run(self) -> ProfileOutcome:
         """Return the outcome; the staged table is whole."""
         paths = [f"/proc/self/fd/{d}" for d in (*self._texts, *self._images)]
-        engine = open_engine({}, self._job.limits, files=paths)
+        engine = open_engine({}, self._job.limits, files=paths, reuses_paths=True)
         with contextlib.closing(engine) as connection:
             try:
                 return self._run(connection)

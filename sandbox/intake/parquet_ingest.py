@@ -81,7 +81,7 @@ def profile_parquet(
     parts, images = tuple(scratch[:half]), tuple(scratch[half : 2 * half])
     source = _Source(upload, job.limits.memory_bytes)
     paths = [f"/proc/self/fd/{descriptor}" for descriptor in (*parts, *images)]
-    engine = open_engine({}, job.limits, files=paths)
+    engine = open_engine({}, job.limits, files=paths, reuses_paths=True)
     with contextlib.closing(engine) as connection:
         try:
             return _stage(connection, job, source, output, (parts, images))

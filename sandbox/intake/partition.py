@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import duckdb
+import pyarrow as pa
 
 from sandbox.engine import open_engine
 from sandbox.errors import ProtocolError
@@ -37,13 +39,54 @@ def partition(
         described = connection.execute(f"DESCRIBE {quoted(table)}").fetchall()
         columns = tuple((str(row[0]), str(row[1])) for row in described)
         _check(job, columns, outputs)
-        files = []
-        for index, output in enumerate(outputs):
-            rows = _write_shard(connection, job, index, output)
-            files.append(StoredFile(job.outputs[index], "", 0, rows))
-        rows = sum(file.rows for file in files)
+        names = [name for name, _ in columns]
+        by_shard = [
+            _write_shard(connection, job, index, targets)
+            for index, targets in enumerate(_targets(job, names, outputs))
+        ]
+        rows = sum(by_shard)
         units = _count_units(connection, job, rows)
-    return PartitionOutcome(tuple(files), rows, units, TableSchema(table, columns))
+    return PartitionOutcome(
+        _files(job.outputs, by_shard),
+        rows,
+        units,
+        TableSchema(table, columns),
+        groups=tuple(_files(group.outputs, by_shard) for group in job.groups),
+    )
+
+
+def _files(names: Sequence[str], rows: Sequence[int]) -> tuple[StoredFile, ...]:
+    return tuple(
+        StoredFile(name, "", 0, count) for name, count in zip(names, rows, strict=True)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """One file of a shard: the columns it takes, and under what."""
+
+    descriptor: int
+    columns: list[str]
+    key: bytes
+    group: str = ""
+
+
+def _targets(
+    job: PartitionJob, names: Sequence[str], outputs: Sequence[int]
+) -> list[list[_Target]]:
+    """By shard its own file, then one for each group; every column is in exactly one."""
+    apart = [name for group in job.groups for name in group.columns]
+    kept = [name for name in names if name not in apart]
+    if len(set(apart)) != len(apart) or not set(apart) <= set(names) or not kept:
+        raise ProtocolError("each column is in one group or in none, and one is in none")
+    shards = len(job.outputs)
+    found = [[_Target(outputs[index], kept, job.output_key)] for index in range(shards)]
+    for number, group in enumerate(job.groups, start=1):
+        for index in range(shards):
+            descriptor = outputs[number * shards + index]
+            columns = [name for name in names if name in group.columns]
+            found[index].append(_Target(descriptor, columns, group.key, group.name))
+    return found
 
 
 def _check(
@@ -56,11 +99,13 @@ def _check(
             f"the unit column {absent[0]} is not in the staged table",
             hint="Correct the policy's units, then publish again.",
         )
-    if not outputs or len(outputs) != len(job.outputs):
+    expected = len(job.outputs) + sum(len(group.outputs) for group in job.groups)
+    uneven = any(len(group.outputs) != len(job.outputs) for group in job.groups)
+    if not job.outputs or uneven or len(outputs) != expected:
         raise ProtocolError("a partition needs one output for each of its names")
-    if len(job.units) > 1 and len(outputs) > 1:
+    if len(job.units) > 1 and len(job.outputs) > 1:
         raise ProtocolError(
-            f"{len(job.units)} unit columns cannot be split over {len(outputs)} shards",
+            f"{len(job.units)} unit columns cannot be split over {len(job.outputs)} shards",
             hint="Write such a table as one shard.",
         )
     if len(job.shard_key) != _KEY_BYTES:
@@ -86,21 +131,27 @@ def _shard_relation(
 
 
 def _write_shard(
-    connection: duckdb.DuckDBPyConnection, job: PartitionJob, index: int, output: int
+    connection: duckdb.DuckDBPyConnection,
+    job: PartitionJob,
+    index: int,
+    targets: Sequence[_Target],
 ) -> int:
     relation = _shard_relation(connection, job, index)
-    with os.fdopen(os.dup(output), "wb") as target:
+    with contextlib.ExitStack() as stack:
         reader = connection.sql(relation).to_arrow_reader(_BATCH_ROWS)
-        writer = encrypted_writer(
-            target,
-            reader.schema,
-            key=job.output_key,
-            prefix=aad_prefix(job.version_id, index),
-        )
+        writers = []
+        for target in targets:
+            file = stack.enter_context(os.fdopen(os.dup(target.descriptor), "wb"))
+            schema = pa.schema([reader.schema.field(name) for name in target.columns])
+            prefix = aad_prefix(job.version_id, index, target.group)
+            writer = encrypted_writer(file, schema, key=target.key, prefix=prefix)
+            writers.append((writer, target.columns))
         for batch in reader:
-            writer.write(batch)
-        writer.close()
-    return writer.rows
+            for writer, columns in writers:
+                writer.write(batch.select(columns))
+        for writer, _ in writers:
+            writer.close()
+    return writers[0][0].rows
 
 
 def _count_units(

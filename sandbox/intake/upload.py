@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-
-from sandbox.processes.image_source import ImageSource
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 BLOCK_BYTES = 1024**2
 _TABLE = ""  # what an upload is called among the images of a job
 
 
+class Segments(Protocol):
+    """Where an upload's bytes come from: `processes.image_source`, or a test's double.
+
+    Owes paths of exactly the segments wanted, in their order; whatever an earlier call
+    opened is closed by the next one, and no path ever names another segment.
+    """
+
+    @property
+    def tables(self) -> Mapping[str, tuple[int, ...]]:
+        """The bytes of each segment, under the name of an upload."""
+        ...
+
+    def open(self, wanted: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
+        """Return the paths of these segments."""
+        ...
+
+
 class Upload:
     """One upload; every reading of it begins at its first byte and pulls it anew."""
 
-    def __init__(self, images: ImageSource) -> None:
+    def __init__(self, images: Segments) -> None:
         self._images = images
         self._sizes = images.tables[_TABLE]
 

@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from sandbox.plan.atoms import Piece, Product, judged_with, needed_by
 from sandbox.plan.canonical import key_of
-from sandbox.plan.terms import Kind, Predicate, Ref, Term, refs_of
-from sandbox.plan.views import View
+from sandbox.plan.terms import Kind, Predicate, Ref, Term, members_in, refs_of
+from sandbox.plan.views import View, base_tables, by_name
 
 T = TypeVar("T")
 
@@ -94,6 +94,17 @@ class Block:
     def summed(self) -> frozenset[Ref]:
         """The columns whose values are added up, not only their presence."""
         return frozenset(ref for atom in self.measured for ref in atom.factors)
+
+    @property
+    def nodes(self) -> tuple[Term | Predicate, ...]:
+        """Its filter and keys, visible and hidden."""
+        return (self.where, *self.keys, *self.hidden)
+
+    @property
+    def base_tables(self) -> tuple[str, ...]:
+        """The tables of the policy that it reads, in FROM, views and semi-joins."""
+        semi = [member.view for node in self.nodes for member in members_in(node)]
+        return base_tables((*self.tables, *semi), by_name(self.views))
 
     @property
     def grouping_refs(self) -> tuple[frozenset[Ref], ...]:

@@ -9,8 +9,7 @@ afterwards is equal in all that anyone can see.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-
-import duckdb
+from dataclasses import dataclass
 
 from policies.document import Policy
 from sandbox.plan.canonical import key_of
@@ -44,23 +43,34 @@ _TAKES_ONE = frozenset({"first_value", "last_value"})
 _RANKS = frozenset({"rank", "dense_rank"})
 
 
-def materialise(
-    views: Iterable[View], connection: duckdb.DuckDBPyConnection, policy: Policy
-) -> None:
-    """Make each view readable under its name, once; each stands after those it reads."""
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The statement that makes a view readable under its name."""
+
+    name: str
+    kind: str  # TABLE, or VIEW: what only passes rows on is not kept twice
+    sql: str
+
+
+def created_by(
+    views: Iterable[View], policy: Policy, *, held: Collection[str] = ()
+) -> list[Created]:
+    """Return the statements that make views, but for those that are `held` already.
+
+    They can be run in their order.
+    """
     views = tuple(views)
     policy = extended(policy, views)
-    rows = connection.execute("SELECT table_name FROM information_schema.tables").fetchall()
-    held = {row[0] for row in rows}
     numbered = {view.name for view in views if has_row_id(view)}
+    found = []
     for view in views:
-        if view.name not in held:
-            # What only passes rows on is not kept twice.
-            kind = "TABLE" if _computes(view) else "VIEW"
-            text = view_sql(view, policy, numbered)
-            text = f"CREATE {kind} {quoted(view.name)} AS {text}"
-            connection.execute(text).fetchall()
-            held.add(view.name)
+        if view.name in held:
+            continue
+        kind = "TABLE" if _computes(view) else "VIEW"
+        text = view_sql(view, policy, numbered)
+        sql = f"CREATE {kind} {quoted(view.name)} AS {text}"
+        found.append(Created(view.name, kind, sql))
+    return found
 
 
 def _computes(view: View) -> bool:

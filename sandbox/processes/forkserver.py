@@ -26,6 +26,7 @@ from sandbox.errors import ProtocolError
 from sandbox.processes import channel, children, lockdown
 from sandbox.processes.analyser import REPORT
 from sandbox.processes.children import Child, Waiting
+from sandbox.processes.warmup import warm_up
 
 _MOST_REMEMBERED = 1000
 _MOST_TRIES = 5
@@ -238,6 +239,8 @@ def prepare() -> None:
         importlib.import_module(name)
     for encoding in ("utf-8-sig", "utf-16", "gb18030", "latin-1", "ascii", "idna"):
         codecs.lookup(encoding)
+    lockdown.forget_module_paths()  # as for the workers: what is not loaded is absent
+    warm_up()
     engine.keep_ready(_ENGINES_PER_JOB)
     # Whatever was loaded lives as long as this process: workers' collections skip it, and
     # its pages stay shared with them.

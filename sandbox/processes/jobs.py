@@ -252,8 +252,13 @@ def _peer_errors(peer: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _outputs_of(vault: Path, job: protocol.Job) -> Iterator[list[Output]]:
     """The files that `job` writes, open; none of them is left after an error."""
-    if isinstance(job, (protocol.PartitionJob, protocol.RekeyJob)):
-        names: tuple[str, ...] = job.outputs
+    names: tuple[str, ...]
+    if isinstance(job, protocol.PartitionJob):
+        names = job.outputs
+        for group in job.groups:
+            names += group.outputs
+    elif isinstance(job, protocol.RekeyJob):
+        names = job.outputs
     elif isinstance(job, (protocol.ProfileJob, protocol.SubsetJob)):
         names = (job.output,)
     else:
@@ -281,13 +286,20 @@ def _commit(outcome: protocol.Outcome, outputs: list[Output]) -> protocol.Outcom
     if isinstance(outcome, protocol.SubsetOutcome):
         return dataclasses.replace(outcome, package=outputs[0].commit(outcome.rows))
     if isinstance(outcome, (protocol.PartitionOutcome, protocol.RekeyOutcome)):
-        if len(outcome.files) != len(outputs):
+        named = list(outcome.files)
+        if isinstance(outcome, protocol.PartitionOutcome):
+            named += [file for group in outcome.groups for file in group]
+        if len(named) != len(outputs):
             raise errors.ProtocolError("the worker named another number of files")
         files = [
-            output.commit(file.rows)
-            for output, file in zip(outputs, outcome.files, strict=True)
+            output.commit(file.rows) for output, file in zip(outputs, named, strict=True)
         ]
-        return dataclasses.replace(outcome, files=tuple(files))
+        if isinstance(outcome, protocol.RekeyOutcome):
+            return dataclasses.replace(outcome, files=tuple(files))
+        rest = iter(files)
+        own = tuple(next(rest) for _ in outcome.files)
+        groups = tuple(tuple(next(rest) for _ in group) for group in outcome.groups)
+        return dataclasses.replace(outcome, files=own, groups=groups)
     return outcome
 
 

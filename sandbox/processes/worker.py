@@ -8,7 +8,6 @@ import socket
 
 from sandbox import codec, protocol, subset
 from sandbox.control import Start
-from sandbox.engine import open_engine
 from sandbox.errors import ProtocolError, SandboxError, SandboxUnavailable
 from sandbox.intake import ingest
 from sandbox.intake.partition import partition
@@ -96,6 +95,4 @@ def _dispatch(
         raise ProtocolError("a new key is given by the unsealer, not by a worker")
     from sandbox import execute
 
-    # Not closed: it ends with the process, and nobody waits for its pages to be given back.
-    connection = open_engine(open_everything(images), job.limits)
-    return execute.run(job, connection)
+    return execute.run(job, images)

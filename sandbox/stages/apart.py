@@ -13,12 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-import duckdb
-
 from policies.document import AggregateRule, Policy
 from sandbox.disclosure.cell import Cell
 from sandbox.disclosure.suppression import is_dominated
-from sandbox.errors import ResourceExceeded
+from sandbox.passes.folds import Fold, Merge
+from sandbox.passes.rows import Answer, Rows
 from sandbox.plan.block import Block, Unit
 from sandbox.plan.exact import exact_sql
 from sandbox.plan.render import term_sql
@@ -38,39 +37,67 @@ class Apart:
     leaves_out: bool  # a count of values may have left out small ones: it is partial
 
 
-def counted_apart(
-    block: Block,
-    policy: Policy,
-    rule: AggregateRule,
-    cells: Sequence[Cell],
-    connection: duckdb.DuckDBPyConnection,
-) -> Apart:
-    """Return by visible key, for each aggregate that is not made of atoms, its value.
+class Beside:
+    """The aggregates of a block that are not made of atoms."""
 
-    A value that may not leave is missing: `values_of` withholds what it does not find.
-    """
-    found: Found = {}
-    leaves_out = False
-    counted = None if block.hidden else block.units[0].ref
-    for index, aggregate in enumerate(block.aggregates):
-        if aggregate.function == "quantile":
-            for keys, value in _quantiles(block, policy, rule, index, connection):
-                found.setdefault(keys, {})[index] = value
-        elif aggregate.function != "count_distinct":
-            continue
-        elif counted is not None and aggregate.pieces == (counted,):
-            # Stage 1 counted them already: its cells are the visible ones.
-            for cell in cells:
-                found.setdefault(cell.keys, {})[index] = cell.units
-        elif names_unit(block, policy, _ref_of(block, index)):
-            for row in connection.execute(distinct_sql(block, policy, index)).fetchall():
-                found.setdefault(row[:-1], {})[index] = row[-1]
-        else:
-            passing, some_failed = _values(block, policy, rule, index, connection)
-            leaves_out |= some_failed
-            for keys, value in passing.items():
-                found.setdefault(keys, {})[index] = value
-    return Apart(found, leaves_out)
+    def __init__(
+        self, block: Block, policy: Policy, rule: AggregateRule, rows: Rows
+    ) -> None:
+        """Ask; the views of the block must be known to `rows` and `policy`."""
+        self._block, self._policy, self._rule = block, policy, rule
+        self._asked: dict[int, _Quantiles | _Units | _Values] = {}
+        counted = None if block.hidden else block.units[0].ref
+        for index, aggregate in enumerate(block.aggregates):
+            if aggregate.function == "quantile":
+                self._asked[index] = _Quantiles(block, policy, index, rows)
+            elif aggregate.function != "count_distinct":
+                continue
+            elif counted is not None and aggregate.pieces == (counted,):
+                self._asked[index] = _Units(None)
+            elif names_unit(block, policy, _ref_of(block, index)):
+                fold = Fold(len(block.keys), (Merge.SUM,))
+                sql = distinct_sql(block, policy, index)
+                self._asked[index] = _Units(rows.ask(sql, fold))
+            else:
+                self._asked[index] = _Values(block, policy, index, rows)
+
+    def values(self, cells: Sequence[Cell]) -> Apart:
+        """Return by visible key, for each of these aggregates, its value.
+
+        A value that may not leave is missing: `values_of` withholds what it does not find.
+        """
+        found: Found = {}
+        leaves_out = False
+        for index, asked in self._asked.items():
+            match asked:
+                case _Quantiles():
+                    for keys, value in asked.told(self._rule):
+                        found.setdefault(keys, {})[index] = value
+                case _Units(answer=None):
+                    # Stage 1 counted them already: its cells are the visible ones.
+                    for cell in cells:
+                        found.setdefault(cell.keys, {})[index] = cell.units
+                case _Units(answer=Answer() as answer):
+                    for *key, units in answer.rows:
+                        found.setdefault(tuple(key), {})[index] = _number(units)
+                case _Values():
+                    passing, some_failed = asked.passing(self._rule)
+                    leaves_out |= some_failed
+                    for keys, number in passing.items():
+                        found.setdefault(keys, {})[index] = number
+        return Apart(found, leaves_out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Units:
+    """A count of units; without an answer stage 1 has it."""
+
+    answer: Answer | None
+
+
+def _number(value: object) -> int:
+    assert isinstance(value, int)
+    return value
 
 
 def _ref_of(block: Block, index: int) -> Ref:
@@ -80,54 +107,53 @@ def _ref_of(block: Block, index: int) -> Ref:
 # --- distinct values
 
 
-def _values(
-    block: Block,
-    policy: Policy,
-    rule: AggregateRule,
-    index: int,
-    connection: duckdb.DuckDBPyConnection,
-) -> tuple[dict[Keys, int], bool]:
-    """Return how many values pass, and whether some may not have.
+class _Values:
+    """A count of values that name no unit."""
 
-    Under a filter always: whether anybody stands behind it is no answer. Without one the
-    groups of the column would say the same.
-    """
-    ref = _ref_of(block, index)
-    some_failed = bool(block.hidden) or block.where != Always(value=True)
-    keys = ["TRUE", *(f"k{i}" for i in range(len(block.keys)))]
-    passing: dict[Keys, set[object]] = {}
-    for number, unit in enumerate(block.units):
-        units = "count(*)" if unit.ref is None else "count(DISTINCT u)"
-        base = base_sql(block, policy, unit, more=(f"{term_sql(ref)} AS d",))
-        rows = connection.execute(
-            f"SELECT {', '.join(keys)}, d, {units} FROM ({base}) AS base "
-            f"WHERE {taken_sql(block.aggregates[index])} AND d IS NOT NULL "
-            f"GROUP BY ALL LIMIT {MAX_BINS + 1}"
-        ).fetchall()
-        _check_size(rows)
-        own: dict[Keys, set[object]] = {}
-        for row in rows:
-            if row[-1] >= rule.min_units:
-                own.setdefault(row[1:-2], set()).add(row[-2])
-            else:
-                some_failed = True
-        passing = (
-            own if not number else {k: v & own.get(k, set()) for k, v in passing.items()}
-        )
-    table = policy.table(ref.table)
-    column = None if table is None else table.column(ref.column)
-    # That a sensitive column has one value is that value, for everyone.
-    fewest = 2 if column is not None and column.sensitive else 1
-    counts = {key: len(values) for key, values in passing.items() if len(values) >= fewest}
-    return counts, some_failed
+    def __init__(self, block: Block, policy: Policy, index: int, rows: Rows) -> None:
+        self._ref = _ref_of(block, index)
+        self._block, self._policy = block, policy
+        names = ", ".join(f"k{i}" for i in range(len(block.keys)))
+        fold = Fold(len(block.keys) + 1, (Merge.SUM,), limit=MAX_BINS)
+        self._asked = []
+        for unit in block.units:
+            units = "count(*)" if unit.ref is None else "count(DISTINCT u)"
+            base = base_sql(block, policy, unit, more=(f"{term_sql(self._ref)} AS d",))
+            answer = rows.ask(
+                f"SELECT {names + ', ' if names else ''}d, {units} FROM ({base}) AS base "
+                f"WHERE {taken_sql(block.aggregates[index])} AND d IS NOT NULL "
+                f"GROUP BY ALL LIMIT {MAX_BINS + 1}",
+                fold,
+            )
+            self._asked.append(answer)
 
+    def passing(self, rule: AggregateRule) -> tuple[dict[Keys, int], bool]:
+        """Return how many values pass, and whether some may not have.
 
-def _check_size(rows: Sequence[object]) -> None:
-    if len(rows) > MAX_BINS:
-        raise ResourceExceeded(
-            f"the query makes more than {MAX_BINS} groups",
-            hint="Group by fewer or coarser keys.",
-        )
+        Under a filter always: whether anybody stands behind it is no answer. Without one
+        the groups of the column would say the same.
+        """
+        block = self._block
+        some_failed = bool(block.hidden) or block.where != Always(value=True)
+        passing: dict[Keys, set[object]] = {}
+        for number, answer in enumerate(self._asked):
+            own: dict[Keys, set[object]] = {}
+            for row in answer.rows:
+                if _number(row[-1]) >= rule.min_units:
+                    own.setdefault(row[:-2], set()).add(row[-2])
+                else:
+                    some_failed = True
+            passing = (
+                own
+                if not number
+                else {k: v & own.get(k, set()) for k, v in passing.items()}
+            )
+        table = self._policy.table(self._ref.table)
+        column = None if table is None else table.column(self._ref.column)
+        # That a sensitive column has one value is that value, for everyone.
+        fewest = 2 if column is not None and column.sensitive else 1
+        counts = {key: len(vs) for key, vs in passing.items() if len(vs) >= fewest}
+        return counts, some_failed
 
 
 # --- quantiles
@@ -167,33 +193,47 @@ class _Part:
         )
 
 
-def _quantiles(
-    block: Block,
-    policy: Policy,
-    rule: AggregateRule,
-    index: int,
-    connection: duckdb.DuckDBPyConnection,
-) -> Iterator[tuple[Keys, float]]:
-    aggregate, ref = block.aggregates[index], _ref_of(block, index)
-    table = policy.table(ref.table)
-    column = None if table is None else table.column(ref.column)
-    if column is None or column.grid is None or aggregate.level is None:
-        return
-    bins: dict[tuple[Keys, int], _Part] = {}
-    for unit in block.units:
-        sql = _bins_sql(block, policy, unit, index, column.grid)
-        rows = connection.execute(sql).fetchall()
-        _check_size(rows)
-        for *keys, number, n, units, fresh, top, cap in rows:
-            place = (tuple(keys[1:]), int(number))
-            own = _Part(place[1], place[1] + 1, n, (units,), (fresh,), (top,), (cap,))
-            known = bins.get(place)
-            bins[place] = own if known is None else _beside(known, own)
-    ordered = sorted(bins.items(), key=lambda item: (str(item[0][0]), item[0][1]))
-    for key, group in itertools.groupby(ordered, key=lambda item: item[0][0]):
-        value = _interpolated([part for _, part in group], aggregate.level, rule)
-        if value is not None:
-            yield key, value * float(column.grid)
+class _Quantiles:
+    """A quantile, interpolated over bins."""
+
+    def __init__(self, block: Block, policy: Policy, index: int, rows: Rows) -> None:
+        self._aggregate, ref = block.aggregates[index], _ref_of(block, index)
+        table = policy.table(ref.table)
+        column = None if table is None else table.column(ref.column)
+        self._grid = None if column is None else column.grid
+        # Of a bin rows, units and those that no lower one has add up; most rows of a unit.
+        merges = (Merge.SUM, Merge.SUM, Merge.SUM, Merge.MAX, Merge.MAX)
+        fold = Fold(len(block.keys) + 1, merges, limit=MAX_BINS)
+        self._asked = (
+            [
+                rows.ask(_bins_sql(block, policy, unit, index, self._grid), fold)
+                for unit in block.units
+            ]
+            if self._grid is not None
+            else []
+        )
+
+    def told(self, rule: AggregateRule) -> Iterator[tuple[Keys, float]]:
+        """Yield the quantile of each group where it may be told."""
+        level = self._aggregate.level
+        if self._grid is None or level is None:
+            return
+        bins: dict[tuple[Keys, int], _Part] = {}
+        for answer in self._asked:
+            for *keys, number, n, units, fresh, top, cap in answer.rows:
+                # The engine numbers the bins of a DOUBLE by a DOUBLE.
+                place = (tuple(keys), int(number))  # type: ignore[call-overload]  # a number
+                own = _Part(
+                    place[1], place[1] + 1, _number(n), (_number(units),),
+                    (_number(fresh),), (_number(top),), (_number(cap),),
+                )  # fmt: skip
+                known = bins.get(place)
+                bins[place] = own if known is None else _beside(known, own)
+        ordered = sorted(bins.items(), key=lambda item: (str(item[0][0]), item[0][1]))
+        for key, group in itertools.groupby(ordered, key=lambda item: item[0][0]):
+            value = _interpolated([part for _, part in group], level, rule)
+            if value is not None:
+                yield key, value * float(self._grid)
 
 
 def _bins_sql(block: Block, policy: Policy, unit: Unit, index: int, grid: Decimal) -> str:
@@ -201,23 +241,22 @@ def _bins_sql(block: Block, policy: Policy, unit: Unit, index: int, grid: Decima
     numbered = term_sql(Bin(ref, grid, index_only=True, truncating=False))
     bin_ = f"CASE WHEN ({exact_sql(ref, policy)}) IS NOT NULL THEN {numbered} END AS b"
     base = base_sql(block, policy, unit, more=(bin_,))
-    keys = ", ".join(["TRUE AS k", *(f"k{i}" for i in range(len(block.keys)))])
-    names = ", ".join(["k", *(f"k{i}" for i in range(len(block.keys)))])
+    keys = "".join(f"k{i}, " for i in range(len(block.keys)))
     taken = f"{taken_sql(block.aggregates[index])} AND b IS NOT NULL"
     if unit.ref is None:
         return (
-            f"SELECT {keys}, b, count(*), count(*), count(*), 1, 1 FROM ({base}) AS base "
+            f"SELECT {keys}b, count(*), count(*), count(*), 1, 1 FROM ({base}) AS base "
             f"WHERE {taken} GROUP BY ALL LIMIT {MAX_BINS + 1}"
         )
     return (
-        f"WITH own AS (SELECT {keys}, b, u, count(*) AS r FROM ({base}) AS base "
+        f"WITH own AS (SELECT {keys}b, u, count(*) AS r FROM ({base}) AS base "
         f"WHERE {taken} GROUP BY ALL), whole AS (SELECT *, "
-        f"min(b) OVER (PARTITION BY {names}, u) AS first, "
-        f"sum(r) OVER (PARTITION BY {names}, u) AS t FROM own) "
-        f"SELECT {names}, b, sum(r)::BIGINT, count(u), count(u) FILTER (b = first), "
+        f"min(b) OVER (PARTITION BY {keys}u) AS first, "
+        f"sum(r) OVER (PARTITION BY {keys}u) AS t FROM own) "
+        f"SELECT {keys}b, sum(r)::BIGINT, count(u), count(u) FILTER (b = first), "
         "coalesce(max(r) FILTER (u IS NOT NULL), 0), "
         "coalesce(max(t) FILTER (u IS NOT NULL), 0)::BIGINT "
-        f"FROM whole GROUP BY {names}, b LIMIT {MAX_BINS + 1}"
+        f"FROM whole GROUP BY {keys}b LIMIT {MAX_BINS + 1}"
     )
 
 

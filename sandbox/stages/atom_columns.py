@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from policies.document import Policy
+from sandbox.passes.folds import Merge
 from sandbox.plan.atoms import Product
 from sandbox.plan.block import Block
 from sandbox.plan.exact import exact_sql, scale_of
@@ -105,34 +106,37 @@ class AtomColumns:
             ]
         return found
 
-    def per_cell(self, largest: str) -> list[tuple[str, str]]:
-        """Return name and expression of each column of a cell.
+    def per_cell(self, largest: str) -> list[tuple[str, str, Merge]]:
+        """Return of each column of a cell its name, its expression and how it merges.
 
         `largest` is a template of the aggregate that keeps the largest contributions.
         """
+        add, most = Merge.SUM, Merge.LARGEST
         found = []
         for i, present in enumerate(self.presences):
+            some = f"FILTER (n{i} > 0 AND known)"
             found += [
-                (f"p{i}_n", f"coalesce(sum(n{i}), 0)"),
-                (f"p{i}_units", f"count(*) FILTER (n{i} > 0 AND known)"),
-                (f"p{i}_gaps", f"count(*) FILTER (r > n{i} AND known)"),
-                (f"p{i}_top_n", f"{largest.format(f'n{i}')} FILTER (n{i} > 0 AND known)"),
+                (f"p{i}_n", f"coalesce(sum(n{i}), 0)", add),
+                (f"p{i}_units", f"count(*) {some}", add),
+                (f"p{i}_gaps", f"count(*) FILTER (r > n{i} AND known)", add),
+                (f"p{i}_top_n", f"{largest.format(f'n{i}')} {some}", most),
             ]
             found += [
-                (f"p{i}_lack{k}", f"count(*) FILTER (l{i}_{k} > 0 AND known)")
+                (f"p{i}_lack{k}", f"count(*) FILTER (l{i}_{k} > 0 AND known)", add)
                 for k, _ in enumerate(self.beside(present))
             ]
         for j, atom in enumerate(self.sums):
-            i = self.presences.index(atom.present)
+            some = f"FILTER (n{self.presences.index(atom.present)} > 0 AND known)"
             found += [
-                (f"a{j}_sum{k}", f"sum(s{j}_{k})") for k, _ in enumerate(self.limbs(atom))
+                (f"a{j}_sum{k}", f"sum(s{j}_{k})", add)
+                for k, _ in enumerate(self.limbs(atom))
             ]
             found += [
-                (f"a{j}_abs", f"sum(a{j})"),
-                (f"a{j}_top", f"{largest.format(f'a{j}')} FILTER (n{i} > 0 AND known)"),
-                (f"a{j}_touching", f"count(*) FILTER (a{j} > 0 AND known)"),
-                (f"a{j}_low", f"min(lo{j})"),
-                (f"a{j}_high", f"max(hi{j})"),
+                (f"a{j}_abs", f"sum(a{j})", add),
+                (f"a{j}_top", f"{largest.format(f'a{j}')} {some}", most),
+                (f"a{j}_touching", f"count(*) FILTER (a{j} > 0 AND known)", add),
+                (f"a{j}_low", f"min(lo{j})", Merge.MIN),
+                (f"a{j}_high", f"max(hi{j})", Merge.MAX),
             ]
         return found
 

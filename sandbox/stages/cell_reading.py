@@ -10,19 +10,19 @@ import duckdb
 
 from sandbox.disclosure.cell import Cell, Contribution, Total
 from sandbox.disclosure.moments import is_line
-from sandbox.errors import QueryRejected, ResourceExceeded
+from sandbox.errors import QueryRejected
+from sandbox.passes.folds import SumOutOfRange
+from sandbox.passes.rows import Answer
 from sandbox.plan.atoms import Product, product
 from sandbox.plan.block import Block
 from sandbox.stages.atom_columns import LIMB, AtomColumns
 from sandbox.stages.stage_one import Statement
 
-MAX_CELLS = 200_000
-
 
 def read_cells(
-    block: Block, made: Statement, connection: duckdb.DuckDBPyConnection, *, copies: int = 1
+    block: Block, made: Statement, answer: Answer, *, copies: int = 1
 ) -> tuple[list[Cell], tuple[str, ...]]:
-    """Run a pass of stage 1; returns its cells, not yet judged, and the types of the keys.
+    """Return the cells of a pass of stage 1, not yet judged, and the types of the keys.
 
     Where the pass kept only the largest contribution, it stands `copies` times: an upper
     bound of what the largest ones make together.
@@ -31,17 +31,10 @@ def read_cells(
     """
     atoms = AtomColumns.of(block)
     try:
-        cursor = connection.execute(made.sql)
-        types = tuple(str(item[1]) for item in cursor.description[: len(block.keys)])
-        rows = cursor.fetchmany(MAX_CELLS + 1)
-    except duckdb.OutOfRangeException:
+        rows, types = answer.rows, answer.types[: len(block.keys)]
+    except (duckdb.OutOfRangeException, SumOutOfRange):
         # Its text names the values: it goes no further.
         raise _out_of_range() from None
-    if len(rows) > MAX_CELLS:
-        raise ResourceExceeded(
-            f"the query makes more than {MAX_CELLS} groups",
-            hint="Group by fewer or coarser keys.",
-        )
     return [_cell(block, made, atoms, row, copies) for row in rows], types
 
 

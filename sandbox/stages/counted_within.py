@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import duckdb
-
 from policies.document import Policy
 from sandbox.disclosure.cell import Cell, Ground
+from sandbox.passes.folds import Fold, Merge
+from sandbox.passes.rows import Answer, Rows
 from sandbox.plan.block import Block, Unit
 from sandbox.plan.render import predicate_sql, term_sql
 from sandbox.plan.terms import (
@@ -47,24 +47,25 @@ from sandbox.stages.stage_one import base_sql
 from sandbox.stages.unfiltered import views_in_from
 
 
-def judge_counted_within(
-    block: Block,
-    policy: Policy,
-    min_units: int,
-    cells: Sequence[Cell],
-    connection: duckdb.DuckDBPyConnection,
-) -> None:
-    """Withhold what is added up of conditions of which too few units are on one side.
+class CountedWithin:
+    """What the views of a block count by conditions, in each cell."""
 
-    The views of the block must be materialised, and `policy` must know them.
-    """
-    watched = _watched(block)
-    for unit in block.units:
-        for view, positions in watched.items():
-            units = _unit_refs(view, unit.domain, policy)
-            if unit.ref is None or not units:
-                continue
-            few = _few(block, policy, unit, view, units, positions, min_units, connection)
+    def __init__(self, block: Block, policy: Policy, rows: Rows) -> None:
+        """Ask; the views of the block must be known to `rows` and `policy`."""
+        self._block = block
+        self._asked: list[tuple[Watched, Answer, Answer]] = []
+        watched = _watched(block)
+        for unit in block.units:
+            for view, conditions in watched.items():
+                units = _unit_refs(view, unit.domain, policy)
+                if unit.ref is not None and units:
+                    asking = _Asking(block, policy, unit, view, units, conditions)
+                    self._asked.append((conditions, *asking.ask(rows)))
+
+    def judge(self, cells: Sequence[Cell], min_units: int) -> None:
+        """Withhold what is added up of conditions with too few units on one side."""
+        for watched, values, sides in self._asked:
+            few = self._few(watched, values, sides, min_units)
             for cell in cells:
                 for position in few.get((*cell.keys, *cell.codes), ()):
                     if position == CELL:
@@ -72,6 +73,32 @@ def judge_counted_within(
                         continue
                     cell.unsafe_sums[position].add(Ground.COMPLEMENT)
                     cell.unsafe_counts[position].add(Ground.COMPLEMENT)
+
+    def _few(
+        self, watched: Watched, values: Answer, sides: Answer, min_units: int
+    ) -> dict[tuple[object, ...], set[int]]:
+        """Return for each cell the atoms that would tell of few.
+
+        Each condition must hold for enough units: nobody and few look alike. Rows on which
+        several conditions come out one way are compared too, or two counts that differ by
+        few would tell of them.
+        """
+        width = len(self._block.keys) + len(self._block.hidden)
+        found: dict[tuple[object, ...], set[int]] = {}
+        every = {position for positions in watched.values() for position in positions}
+        for row in values.rows:
+            if _number(row[-1]) < min_units:
+                found.setdefault(row[:width], set()).update(every)
+        for row in sides.rows:
+            for condition, holding in zip(_plain(watched), row[width:-1], strict=True):
+                if _number(holding) < min_units:
+                    found.setdefault(row[:width], set()).update(watched[condition])
+        return found
+
+
+def _number(value: object) -> int:
+    assert isinstance(value, int)
+    return value
 
 
 CELL = -1  # as a position: whatever the cell says, its rows too
@@ -220,62 +247,64 @@ def _unit_refs(view: View, domain: str, policy: Policy) -> list[Ref]:
     ]
 
 
-def _few(
-    block: Block,
-    policy: Policy,
-    unit: Unit,
-    view: View,
-    units: Sequence[Ref],
-    watched: Watched,
-    min_units: int,
-    connection: duckdb.DuckDBPyConnection,
-) -> dict[tuple[object, ...], set[int]]:
-    """Return for each cell the atoms that would tell of few.
+def _plain(watched: Watched) -> list[Predicate | _Changed]:
+    return [item for item in watched if not isinstance(item, _Classes)]
 
-    Each condition must hold for enough units: nobody and few look alike. Rows on which
-    several conditions come out one way are compared too, or two counts that differ by few
-    would tell of them.
-    """
-    conditions = [item for item in watched if not isinstance(item, _Classes)]
-    weaker = [
-        (i, w)
-        for i, c in enumerate(conditions)
-        if not isinstance(c, _Changed)
-        for w in alternatives(c)
-    ]
-    texts = [c.sql if isinstance(c, _Changed) else predicate_sql(c) for c in conditions]
-    shown = [f"({text}) IS TRUE" for text in texts]
-    shown += [f"{shown[i]} AND ({predicate_sql(w)}) IS NOT TRUE" for i, w in weaker]
-    shown += [item.sql for item in watched if isinstance(item, _Classes)]
-    flags = ", ".join(f"({text}) AS f{i}" for i, text in enumerate(shown))
-    names = ", ".join(f"f{i}" for i in range(len(shown)))
-    given = "" if view.where == ALL else f" AND ({predicate_sql(view.where)})"
-    marks = " UNION ".join(
-        f"SELECT {term_sql(ref)} AS v, {flags} FROM {source_sql(view, policy)} "
-        f"WHERE {term_sql(ref)} IS NOT NULL{given}"
-        for ref in units
-    )
-    keys = [f"k{i}" for i in range(len(block.keys))]
-    keys += [f"h{i}" for i in range(len(block.hidden))]
-    named = "".join(f"{key}, " for key in keys)
-    base = base_sql(block, policy, unit)
-    rows = connection.execute(
-        f"SELECT {named}{names}, count(*) FROM (SELECT DISTINCT {named}u, {names} FROM "
-        f"({base}) AS b JOIN ({marks}) AS m ON u = v WHERE i) AS d GROUP BY ALL"
-    ).fetchall()
-    holding_sql = [f"count(DISTINCT u) FILTER (f{i})" for i in range(len(conditions))]
-    sides = connection.execute(
-        f"SELECT {', '.join([*keys, *holding_sql, 'count(*)'])}"
-        f" FROM ({base}) AS b JOIN ({marks}) AS m ON u = v WHERE i"
-        + (f" GROUP BY {', '.join(keys)}" if keys else "")
-    ).fetchall()
-    found: dict[tuple[object, ...], set[int]] = {}
-    every = {position for positions in watched.values() for position in positions}
-    for row in rows:
-        if row[-1] < min_units:
-            found.setdefault(row[: len(keys)], set()).update(every)
-    for row in sides:
-        for condition, holding in zip(conditions, row[len(keys) : -1], strict=True):
-            if holding < min_units:
-                found.setdefault(row[: len(keys)], set()).update(watched[condition])
-    return found
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """The conditions of one view, and one kind of unit that they are counted of."""
+
+    block: Block
+    policy: Policy
+    unit: Unit
+    view: View
+    units: Sequence[Ref]
+    watched: Watched
+
+    def ask(self, rows: Rows) -> tuple[Answer, Answer]:
+        """Ask for units by cell and values of the conditions, and by cell alone."""
+        shown, conditions = self._shown(), len(_plain(self.watched))
+        names = ", ".join(f"f{i}" for i in range(len(shown)))
+        keys = [f"k{i}" for i in range(len(self.block.keys))]
+        keys += [f"h{i}" for i in range(len(self.block.hidden))]
+        named = "".join(f"{key}, " for key in keys)
+        base = base_sql(self.block, self.policy, self.unit)
+        marked = f"({base}) AS b JOIN ({self._marks(shown)}) AS m ON u = v WHERE i"
+        values = rows.ask(
+            f"SELECT {named}{names}, count(*) FROM (SELECT DISTINCT {named}u, {names} FROM "
+            f"{marked}) AS d GROUP BY ALL",
+            Fold(len(keys) + len(shown), (Merge.SUM,)),
+        )
+        holding = [f"count(DISTINCT u) FILTER (f{i})" for i in range(conditions)]
+        sides = rows.ask(
+            f"SELECT {', '.join([*keys, *holding, 'count(*)'])} FROM {marked}"
+            + (f" GROUP BY {', '.join(keys)}" if keys else ""),
+            Fold(len(keys), (Merge.SUM,) * (conditions + 1)),
+        )
+        return values, sides
+
+    def _shown(self) -> list[str]:
+        conditions = _plain(self.watched)
+        weaker = [
+            (i, w)
+            for i, c in enumerate(conditions)
+            if not isinstance(c, _Changed)
+            for w in alternatives(c)
+        ]
+        texts = [c.sql if isinstance(c, _Changed) else predicate_sql(c) for c in conditions]
+        shown = [f"({text}) IS TRUE" for text in texts]
+        shown += [f"{shown[i]} AND ({predicate_sql(w)}) IS NOT TRUE" for i, w in weaker]
+        shown += [item.sql for item in self.watched if isinstance(item, _Classes)]
+        return shown
+
+    def _marks(self, shown: Sequence[str]) -> str:
+        """Return the units with the values that the conditions take on their rows."""
+        view = self.view
+        flags = ", ".join(f"({text}) AS f{i}" for i, text in enumerate(shown))
+        given = "" if view.where == ALL else f" AND ({predicate_sql(view.where)})"
+        return " UNION ".join(
+            f"SELECT {term_sql(ref)} AS v, {flags} FROM {source_sql(view, self.policy)} "
+            f"WHERE {term_sql(ref)} IS NOT NULL{given}"
+            for ref in self.units
+        )

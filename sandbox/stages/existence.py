@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import duckdb
-
 from policies.document import Policy
+from sandbox.passes.folds import Fold
+from sandbox.passes.rows import Rows
 from sandbox.plan.block import Block
 from sandbox.plan.joint_rows import Source, belongs_sql, joint_from
 from sandbox.plan.render import term_sql
@@ -32,7 +32,6 @@ from sandbox.plan.terms import (
     refs_of,
 )
 from sandbox.plan.view_columns import extended
-from sandbox.plan.view_sql import materialise
 from sandbox.stages.unfiltered import Unfiltered
 
 Keys = tuple[object, ...]
@@ -45,14 +44,14 @@ def may_lack(
     block: Block,
     shown: Collection[Keys],
     policy: Policy,
-    connection: duckdb.DuckDBPyConnection,
+    rows: Rows,
 ) -> bool:
     """Whether some key that could be there is not among `shown`, empty or small."""
     twin = Unfiltered(block)
     filtered = block.where != Always(value=True) or twin.differs
     if filtered and not shown:
         return True
-    if twin.differs and not _covers(twin, block, shown, policy, connection):
+    if twin.differs and not _covers(twin, block, shown, policy, rows):
         return True
     for index, term in enumerate(block.keys):
         named = _named(term)
@@ -62,7 +61,7 @@ def may_lack(
     for conjunct in own:
         if _asked_for(conjunct, block, shown):
             return True
-    return bool(other) and not _keys_without(block, own, policy, connection) <= set(shown)
+    return bool(other) and not _keys_without(block, own, policy, rows) <= set(shown)
 
 
 def _covers(
@@ -70,7 +69,7 @@ def _covers(
     block: Block,
     shown: Collection[Keys],
     policy: Policy,
-    connection: duckdb.DuckDBPyConnection,
+    rows: Rows,
 ) -> bool:
     """Whether each group that the filters inside views could leave out is shown.
 
@@ -78,10 +77,10 @@ def _covers(
     """
     if len(twin.shown) < len(block.keys):
         return False
-    materialise(twin.views, connection, policy)
+    rows.materialise(twin.views, policy)
     known = extended(policy, twin.views)
     own, _ = _conjuncts(twin.block)
-    return _keys_without(twin.block, own, known, connection) <= set(shown)
+    return _keys_without(twin.block, own, known, rows) <= set(shown)
 
 
 def _named(term: Term) -> set[object] | None:
@@ -147,15 +146,18 @@ def _keys_without(
     block: Block,
     own: list[Predicate],
     policy: Policy,
-    connection: duckdb.DuckDBPyConnection,
+    rows: Rows,
 ) -> set[Keys]:
     where: Predicate = All(tuple(own)) if own else Always(value=True)
     source = Source(block.tables, block.joins, where, block.optional)
     named = [term_sql(unit.ref) for unit in block.units if unit.ref is not None]
     known = f" AND ({' OR '.join(f'{n} IS NOT NULL' for n in named)})" if named else ""
     keys = ", ".join(term_sql(term) for term in block.keys)
-    rows = connection.execute(
+    # No more than so many keys are shown: one more, and some are not.
+    fold = Fold(len(block.keys), enough=MAX_KEYS + 1)
+    answer = rows.ask(
         f"SELECT DISTINCT {keys} FROM {joint_from([source], policy)} "
-        f"WHERE {belongs_sql(source)}{known} LIMIT {MAX_KEYS}"
-    ).fetchall()
-    return {tuple(row) for row in rows}
+        f"WHERE {belongs_sql(source)}{known} LIMIT {MAX_KEYS + 1}",
+        fold,
+    )
+    return set(answer.rows)

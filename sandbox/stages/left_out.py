@@ -16,16 +16,16 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import duckdb
-
 from policies.document import Policy
 from sandbox.disclosure.cell import Cell, Ground
+from sandbox.passes.folds import Fold, Merge
+from sandbox.passes.rows import Answer, Rows
 from sandbox.plan.block import Block, Unit
 from sandbox.plan.rebuilding import members_within, rebuilt, refs_in, renamed
 from sandbox.plan.render import predicate_sql, term_sql
 from sandbox.plan.terms import Kind, Member, Predicate, Ref
 from sandbox.plan.view_columns import is_filtered_sensitively
-from sandbox.plan.view_sql import materialise, source_sql, without_partner_sql
+from sandbox.plan.view_sql import source_sql, without_partner_sql
 from sandbox.plan.views import (
     ALL,
     PerUnit,
@@ -41,27 +41,6 @@ from sandbox.stages.stage_one import base_sql, from_sql
 from sandbox.stages.unfiltered import Unfiltered, views_in_from
 
 
-def judge_left_out(
-    block: Block,
-    policy: Policy,
-    min_units: int,
-    cells: Sequence[Cell],
-    connection: duckdb.DuckDBPyConnection,
-) -> None:
-    """Withhold the cells of which the views' filters leave out some, but too few.
-
-    The views of the block must be materialised, and `policy` must know them.
-    """
-    if not block.views:
-        return
-    found = _LeftOut(block, policy, min_units, cells, connection)
-    for unit in block.units:
-        if unit.ref is not None:
-            found.judge_marked(unit)
-            found.judge_matched(unit)
-            found.judge_wholly(unit.ref)
-
-
 @dataclass(frozen=True, slots=True)
 class _Filter:
     """A filter over the rows of a FROM that satisfy what was `given`."""
@@ -71,77 +50,98 @@ class _Filter:
     given: Predicate = ALL
 
 
-class _LeftOut:
-    def __init__(
-        self,
-        block: Block,
-        policy: Policy,
-        min_units: int,
-        cells: Sequence[Cell],
-        connection: duckdb.DuckDBPyConnection,
-    ) -> None:
-        self._block, self._policy, self._min_units = block, policy, min_units
-        self._cells, self._connection = cells, connection
+class LeftOut:
+    """Who is left out by the filters of a block's views."""
+
+    def __init__(self, block: Block, policy: Policy, rows: Rows) -> None:
+        """Ask; the views of the block must be known to `rows` and `policy`."""
+        self._block, self._policy, self._rows = block, policy, rows
         self._views = by_name(block.views)
         self._read = views_in_from(block)
         outside = dataclasses.replace(block, views=())
         self._used = {*refs_in(outside), *refs_in(self._read)}
         self._members = dict.fromkeys(members_within((outside, self._read)))
+        self._twin = Unfiltered(block)
+        self._marked: list[Answer] = []
+        self._matched: list[Answer] = []
+        self._wholly: list[Answer] = []
+        for unit in block.units if block.views else ():
+            if unit.ref is not None:
+                self._marked += self._ask_marked(unit)
+                self._matched += self._ask_matched(unit)
+                self._wholly += self._ask_wholly(unit.ref)
 
-    def _is_few(self, units: int) -> bool:
-        return 0 < units < self._min_units
+    def judge(self, cells: Sequence[Cell], min_units: int) -> None:
+        """Withhold the cells of which the views' filters leave out some, but too few."""
+
+        def is_few(units: object) -> bool:
+            assert isinstance(units, int)
+            return 0 < units < min_units
+
+        for answer in self._marked:
+            self._judge_marked(answer, cells, is_few)
+        for answer in self._matched:
+            self._judge_matched(answer, cells, min_units)
+        for answer in self._wholly:
+            self._judge_wholly(answer, cells, is_few)
 
     # --- units with some rows left out
 
-    def judge_marked(self, unit: Unit) -> None:
-        """Withhold cells in which too few units have rows that a filter left out."""
+    def _ask_marked(self, unit: Unit) -> Iterator[Answer]:
+        """Ask of each cell for units that have rows which a filter left out."""
         marks = [*self._marks(unit.domain)]
         marks += [m for item in self._members for m in self._member_marks(item, unit)]
-        if not marks:
-            return
         keys = [f"k{i}" for i in range(len(self._block.keys))]
         keys += [f"h{i}" for i in range(len(self._block.hidden))]
+        if marks:
+            yield self._ask_counts(unit, marks, keys, ("i AND ", "NOT i AND "))
+
+    def _ask_counts(
+        self, unit: Unit, marks: Sequence[str], keys: Sequence[str], sides: Sequence[str]
+    ) -> Answer:
         columns = [f"u IN ({mark}) AS q{i}" for i, mark in enumerate(marks)]
         counts = [
-            f"count(DISTINCT u) FILTER ({side} AND q{i})"
+            f"count(DISTINCT u) FILTER ({side}q{i})"
             for i in range(len(marks))
-            for side in ("i", "NOT i")
+            for side in sides
         ]
         grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
-        rows = self._connection.execute(
+        return self._rows.ask(
             f"SELECT {', '.join([*keys, *counts])} FROM (SELECT *, {', '.join(columns)} "
             f"FROM ({base_sql(self._block, self._policy, unit)}) AS b "
-            f"WHERE u IS NOT NULL) AS m{grouped}"
-        ).fetchall()
-        few = {row[: len(keys)] for row in rows if any(map(self._is_few, row[len(keys) :]))}
-        for cell in self._cells:
+            f"WHERE u IS NOT NULL) AS m{grouped}",
+            Fold(len(keys), (Merge.SUM,) * len(counts)),
+        )
+
+    def _judge_marked(
+        self, answer: Answer, cells: Sequence[Cell], is_few: Callable[[object], bool]
+    ) -> None:
+        width = len(self._block.keys) + len(self._block.hidden)
+        few = {row[:width] for row in answer.rows if any(map(is_few, row[width:]))}
+        for cell in cells:
             if (*cell.keys, *cell.codes) in few:
                 cell.withhold(Ground.COMPLEMENT)
 
-    def judge_matched(self, unit: Unit) -> None:
+    def _ask_matched(self, unit: Unit) -> Iterator[Answer]:
+        """Ask of each group for units that satisfy a condition of a join's other side."""
+        marks = [*self._matches(unit.domain)]
+        keys = [f"k{i}" for i in range(len(self._block.keys))]
+        if marks:
+            yield self._ask_counts(unit, marks, keys, ("",))
+
+    def _judge_matched(self, answer: Answer, cells: Sequence[Cell], min_units: int) -> None:
         """Withhold groups in which few or none satisfy a condition of a join's other side.
 
         An outer join and NOT EXISTS keep the rows of those for whom nothing is found, so
         that the group looks the same with nobody as it does with few.
         """
-        marks = [*self._matches(unit.domain)]
-        if not marks:
-            return
-        keys = [f"k{i}" for i in range(len(self._block.keys))]
-        columns = [f"u IN ({mark}) AS q{i}" for i, mark in enumerate(marks)]
-        counts = [f"count(DISTINCT u) FILTER (q{i})" for i in range(len(marks))]
-        grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
-        rows = self._connection.execute(
-            f"SELECT {', '.join([*keys, *counts])} FROM (SELECT *, {', '.join(columns)} "
-            f"FROM ({base_sql(self._block, self._policy, unit)}) AS b "
-            f"WHERE u IS NOT NULL) AS m{grouped}"
-        ).fetchall()
+        width = len(self._block.keys)
         few = {
-            row[: len(keys)]
-            for row in rows
-            if any(units < self._min_units for units in row[len(keys) :])
+            row[:width]
+            for row in answer.rows
+            if any(isinstance(units, int) and units < min_units for units in row[width:])
         }
-        for cell in self._cells:
+        for cell in cells:
             if cell.keys in few:
                 cell.withhold(Ground.COMPLEMENT)
 
@@ -227,7 +227,7 @@ class _LeftOut:
         for inner in closure([view.name], self._views):
             for weaker in alternatives(inner.where):
                 made, names = rebuilt(view.name, self._views, _with_where(inner, weaker))
-                materialise(made, self._connection, self._policy)
+                self._rows.materialise(made, self._policy)
                 yield (
                     f"SELECT {column} FROM {quoted(view.name)} EXCEPT "
                     f"SELECT {column} FROM {quoted(names[view.name])}"
@@ -235,26 +235,32 @@ class _LeftOut:
 
     # --- units left out wholly
 
-    def judge_wholly(self, ref: Ref) -> None:
-        """Withhold groups from which too few units are missing because of filters."""
-        twin = Unfiltered(self._block)
+    def _ask_wholly(self, ref: Ref) -> Iterator[Answer]:
+        """Ask of each group for units that are missing because of filters."""
+        twin = self._twin
         if not twin.differs:
             return
-        materialise(twin.views, self._connection, self._policy)
+        self._rows.materialise(twin.views, self._policy)
         known = [f"k{i}" for i in range(len(twin.shown))]
         left = (
             f"{_keys_sql(twin.block, renamed(ref, twin.names))} EXCEPT "
             f"{_keys_sql(twin.filtered, ref)}"
         )
-        rows = self._connection.execute(
+        yield self._rows.ask(
             f"SELECT {', '.join([*known, 'count(u)'])} FROM ({left}) AS l"
-            + (f" GROUP BY {', '.join(known)}" if known else "")
-        ).fetchall()
-        missing = {row[:-1]: row[-1] for row in rows}
+            + (f" GROUP BY {', '.join(known)}" if known else ""),
+            Fold(len(known), (Merge.SUM,)),
+        )
+
+    def _judge_wholly(
+        self, answer: Answer, cells: Sequence[Cell], is_few: Callable[[object], bool]
+    ) -> None:
+        """Withhold groups from which too few units are missing because of filters."""
+        missing = {row[:-1]: row[-1] for row in answer.rows}
         sensitive = any(is_filtered_sensitively(v, self._policy) for v in self._read)
-        for cell in self._cells:
-            units = missing.get(tuple(cell.keys[i] for i in twin.shown), 0)
-            if self._is_few(units):
+        for cell in cells:
+            units = missing.get(tuple(cell.keys[i] for i in self._twin.shown), 0)
+            if is_few(units):
                 cell.withhold(Ground.COMPLEMENT)
             if sensitive and units == 0:
                 # Everyone in the group satisfies the filter on a sensitive column.

@@ -7,42 +7,44 @@ may be printed. Then stage 2. No value of a withheld cell is handed to a later s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import duckdb
 
 from policies.document import AggregateRule, Policy
-from sandbox.binding.derived import add_derived
 from sandbox.disclosure.cell import Cell, Ground
 from sandbox.disclosure.domain import printed_domain
 from sandbox.disclosure.recombine import Value, contributes, sets_of, values_of
 from sandbox.disclosure.suppression import is_unproven, judge, judge_unanimity
 from sandbox.history import pairs as past
-from sandbox.history.entry import entry, join_entries
+from sandbox.history.entry import Past, entry, join_entries
+from sandbox.passes.holding import AllOpen, Holding
+from sandbox.passes.rows import Answer, Rows
 from sandbox.plan.block import Block
 from sandbox.plan.plan import Plan
 from sandbox.plan.results import Cells, Selected
 from sandbox.plan.terms import Bin, DatePart, DateText, Ref, Trunc, refs_of
 from sandbox.plan.view_columns import extended
-from sandbox.plan.view_sql import materialise, view_sql
+from sandbox.plan.view_sql import view_sql
 from sandbox.protocol import Limits, Scalar
 from sandbox.quoting import quoted
-from sandbox.stages.apart import Apart, counted_apart
+from sandbox.stages.apart import Apart, Beside
 from sandbox.stages.cell_reading import read_cells
 from sandbox.stages.contrasts import is_dimension, tracks_outside
-from sandbox.stages.counted_within import judge_counted_within
+from sandbox.stages.counted_within import CountedWithin
 from sandbox.stages.existence import may_lack
-from sandbox.stages.left_out import judge_left_out
+from sandbox.stages.left_out import LeftOut
 from sandbox.stages.quantile_bins import histograms
 from sandbox.stages.reentry import filled, needed_before, public_in
 from sandbox.stages.stage_one import (
+    Statement,
     stage_one_sql,
     statement,
     top_needed,
 )
 from sandbox.stages.stage_two import Row, StageTwo
-from sandbox.stages.weights import judge_weights
+from sandbox.stages.weights import Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +93,36 @@ def release(
 ) -> Released:
     """Return the controlled result of `plan` over the tables of `connection`.
 
+    Raises what `release_held` raises.
+    """
+    holding = AllOpen(connection, policy)
+    return release_held(plan, policy, rule, holding, history=history, limits=limits)
+
+
+def release_held(
+    plan: Plan,
+    policy: Policy,
+    rule: AggregateRule,
+    holding: Holding,
+    *,
+    history: Sequence[str],
+    limits: Limits,
+) -> Released:
+    """Return the controlled result of `plan` over the tables of `holding`.
+
     Blocks run one after another, coarse ones first, and each is compared with those before
     it as with earlier releases: a total beside its parts tells what one part withholds.
-    Raises QueryRejected where a result that re-enters is withheld.
+    Raises QueryRejected where a result that re-enters is withheld, and ResourceExceeded
+    (`needs_more_memory`) where what is asked cannot be read in parts that fit.
     """
-    add_derived(policy, connection)
     done: dict[int, Controlled] = {}
     with StageTwo(limits) as stage_two:
         for name in public_in(plan):
-            stage_two.load_public(name, connection.table(name).to_arrow_table())
+            stage_two.load_public(name, holding.public(name))
         for number in _run_order(plan):
             block = filled(plan, plan.blocks[number], stage_two.compute)
             past = [*history, *(text for item in done.values() for text in item.history)]
-            found = control(block, policy, rule, connection, history=past)
+            found = control(block, policy, rule, holding, history=past)
             done[number] = found
             stage_two.load(number, found.rows, found.key_types, found.value_types)
         table = stage_two.compute(plan.result)
@@ -178,30 +197,43 @@ def control(
     block: Block,
     policy: Policy,
     rule: AggregateRule,
-    connection: duckdb.DuckDBPyConnection,
+    holding: Holding,
     *,
     history: Sequence[str],
 ) -> Controlled:
     """Return the controlled cells of a block."""
-    materialise(block.views, connection, policy)
+
+    def earlier(block: Block, more: Sequence[str] = ()) -> list[Past]:
+        return past.earlier(block, policy, [*history, *more], holding)
+
+    pasts = earlier(block)
+    # What is asked before anything is looked at is read together, where rows come in parts.
+    rows = holding.rows_for([block, *pasts])
+    rows.materialise(block.views, policy)
     policy = extended(policy, block.views)
-    cells, key_types, sql = _stage_one(block, policy, rule, connection)
+    stage_one = StageOne(block, policy, rule, rows)
+    left_out = LeftOut(block, policy, rows)
+    counted_within = CountedWithin(block, policy, rows)
+    weights = Weights(block, policy, rows)
+    comparing = past.Comparing(block, policy, rule, pasts, rows)
+    beside = Beside(block, policy, rule, rows)
+    cells, key_types, sql = stage_one.cells()
     judge_unanimity(
         cells,
         _sensitive_positions(block, policy),
         made_up=_made_up_positions(block),
         min_units=rule.min_units,
     )
-    judge_left_out(block, policy, rule.min_units, cells, connection)
-    judge_counted_within(block, policy, rule.min_units, cells, connection)
-    judge_weights(block, policy, rule.min_units, cells, connection)
-    past.compare(block, policy, rule, cells, history, connection)
+    left_out.judge(cells, rule.min_units)
+    counted_within.judge(cells, rule.min_units)
+    weights.judge(cells, rule.min_units)
+    comparing.mark(cells)
     shown, held_back = _split(_visible_groups(block, cells))
-    apart = counted_apart(block, policy, rule, cells, connection)
-    told = _histograms(block, policy, rule, connection, history, apart)
+    apart = beside.values(cells)
+    told = _histograms(block, policy, rule, rows, apart, earlier)
     tracked = _tracked_hidden(block, policy)
     report: Counter[str] = Counter()
-    rows: list[Row] = []
+    made: list[Row] = []
     released_sets: list[list[Cell]] = []
     for keys, pieces in shown.items():
         values = values_of(
@@ -211,13 +243,14 @@ def control(
             tracked=tracked,
             min_units=rule.min_units,
         )
-        rows.append(_row(keys, values))
+        made.append(_row(keys, values))
         released_sets += sets_of(block, pieces, values)
         report.update(ground for value in values for ground in value.grounds)
     collapsed = _count_withheld(held_back, report)
-    more, collapsed = _withheld_rows(block, policy, shown, connection, collapsed=collapsed)
+    more, collapsed = _withheld_rows(block, policy, shown, rows, collapsed=collapsed)
     return Controlled(
-        rows=(*rows, *more),
+        # In one order, however the engine found them: sums of doubles depend on it.
+        rows=tuple(sorted((*made, *more), key=lambda row: tuple(map(str, row.keys)))),
         key_types=key_types,
         value_types=_value_types(block),
         collapsed=collapsed,
@@ -233,15 +266,18 @@ def _histograms(
     block: Block,
     policy: Policy,
     rule: AggregateRule,
-    connection: duckdb.DuckDBPyConnection,
-    history: Sequence[str],
+    rows: Rows,
     apart: Apart,
+    earlier: Callable[[Block, Sequence[str]], list[Past]],
 ) -> list[str]:
     """Take away the quantiles whose bins are too close to what left; return the entries."""
     entries: list[str] = []
     for item in histograms(block, policy):
-        cells, _, _ = _stage_one(item.block, policy, rule, connection)
-        past.compare(item.block, policy, rule, cells, [*history, *entries], connection)
+        stage_one = StageOne(item.block, policy, rule, rows)
+        pasts = earlier(item.block, entries)
+        comparing = past.Comparing(item.block, policy, rule, pasts, rows)
+        cells, _, _ = stage_one.cells()
+        comparing.mark(cells)
         groups: dict[tuple[object, ...], list[Cell]] = {}
         for cell in cells:
             keys = tuple(cell.keys[place] for place in item.visible)
@@ -263,45 +299,66 @@ def _withheld_rows(
     block: Block,
     policy: Policy,
     shown: dict[tuple[object, ...], list[Cell]],
-    connection: duckdb.DuckDBPyConnection,
+    rows: Rows,
     *,
     collapsed: bool,
 ) -> tuple[list[Row], bool]:
     """Return the rows that are printed though withheld, and whether others collapse."""
     values = tuple(None for _ in block.aggregates)
     flags = tuple(True for _ in block.aggregates)
-    domain = printed_domain(block, policy, connection)
+    domain = printed_domain(block, policy, rows)
     if domain is not None:
         # Zero and few alike: every key of the public domain is printed.
         return [Row(keys, values, flags) for keys in domain if keys not in shown], False
     if not block.keys:
         return ([] if shown else [Row((), values, flags)]), collapsed and bool(shown)
-    return [], collapsed or may_lack(block, shown, policy, connection)
+    return [], collapsed or may_lack(block, shown, policy, rows)
 
 
 # --- stage 1
 
 
-def _stage_one(
-    block: Block, policy: Policy, rule: AggregateRule, connection: duckdb.DuckDBPyConnection
-) -> tuple[list[Cell], tuple[str, ...], str]:
-    """Return judged cells: a cell is as unsafe as the strictest of its units makes it."""
-    sensitive = tracks_outside(block, policy) and _is_sensitive_filter(block, policy)
-    merged: dict[tuple[object, ...], Cell] = {}
-    key_types: tuple[str, ...] = ()
-    text = ""
-    for unit in block.units:
-        made = statement(block, policy, unit)
-        cells, types = read_cells(block, made, connection, copies=top_needed(rule))
+class StageOne:
+    """The cells of a block, for each of its units."""
+
+    def __init__(
+        self, block: Block, policy: Policy, rule: AggregateRule, rows: Rows
+    ) -> None:
+        """Ask; the views of the block must be known to `rows` and `policy`."""
+        self._block, self._policy, self._rule, self._rows = block, policy, rule, rows
+        self._asked = []
+        for unit in block.units:
+            made = statement(block, policy, unit)
+            self._asked.append((made, rows.ask(made.sql, made.fold)))
+
+    def cells(self) -> tuple[list[Cell], tuple[str, ...], str]:
+        """Return judged cells: one is as unsafe as the strictest of its units makes it."""
+        merged: dict[tuple[object, ...], Cell] = {}
+        key_types: tuple[str, ...] = ()
+        text = ""
+        for made, answer in self._asked:
+            cells, types = self._judged(made, answer)
+            key_types, text = key_types or types, text or made.sql
+            for cell in cells:
+                _merge(merged, cell)
+        return list(merged.values()), key_types, text
+
+    def _judged(
+        self, made: Statement, answer: Answer
+    ) -> tuple[list[Cell], tuple[str, ...]]:
+        block, rule = self._block, self._rule
+        top = top_needed(rule)
+        sensitive = tracks_outside(block, self._policy) and _is_sensitive_filter(
+            block, self._policy
+        )
+        cells, types = read_cells(block, made, answer, copies=top)
         judge(cells, rule, sensitive_filter=sensitive)
         if any(is_unproven(cell) for cell in cells):
-            made = statement(block, policy, unit, top=top_needed(rule))
-            cells, types = read_cells(block, made, connection)
+            exact = statement(block, self._policy, made.unit, top=top)
+            answer = self._rows.ask(exact.sql, exact.fold)
+            cells, types = read_cells(block, exact, answer)
             judge(cells, rule, sensitive_filter=sensitive)
-        key_types, text = key_types or types, text or made.sql
-        for cell in cells:
-            _merge(merged, cell)
-    return list(merged.values()), key_types, text
+        return cells, types
 
 
 def _merge(merged: dict[tuple[object, ...], Cell], cell: Cell) -> None:

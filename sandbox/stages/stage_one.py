@@ -10,12 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from policies.document import AggregateRule, Policy
+from sandbox.passes.folds import Fold, Merge
 from sandbox.plan.block import Aggregate, Block, Unit
 from sandbox.plan.render import predicate_sql, term_sql
 from sandbox.plan.terms import Always, Ref
 from sandbox.quoting import quoted
 from sandbox.stages.atom_columns import AtomColumns, scales_of
 from sandbox.stages.contrasts import contrast_sql, tracks_outside
+
+MAX_CELLS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Statement:
     unit: Unit
     names: tuple[str, ...]
     scales: tuple[int, ...]  # of each atom of the block, the decimals of its whole sums
+    fold: Fold
 
 
 def stage_one_sql(block: Block, policy: Policy) -> str:
@@ -47,6 +51,9 @@ def statement(
     group = ", ".join((*keys, *hidden))
     contrasts = range(len(contrast_sql(block.where)))
     names = [*keys, *hidden, "units", "n", "outside", "top_n"]
+    # One largest contribution is a value, several are a list.
+    largest = Merge.MAX if top is None else Merge.LARGEST
+    merges = [Merge.SUM, Merge.SUM, Merge.SUM, largest]
     cells = [
         *keys,
         *hidden,
@@ -56,10 +63,12 @@ def statement(
         f"{_largest('r', top)} FILTER (r > 0 AND known) AS top_n",
     ]
     names += [f"x{j}" for j in contrasts]
+    merges += [Merge.SUM for _ in contrasts]
     cells += [f"count(*) FILTER (x{j} > 0 AND known) AS x{j}" for j in contrasts]
     found = atoms.per_cell(_largest("{}", top))
-    names += [name for name, _ in found]
-    cells += [f"{expression} AS {name}" for name, expression in found]
+    names += [name for name, _, _ in found]
+    cells += [f"{expression} AS {name}" for name, expression, _ in found]
+    merges += [largest if merge is Merge.LARGEST else merge for *_, merge in found]
     sql = (
         f"WITH base AS ({base_sql(block, policy, unit)}), "
         f"per_unit AS ({_per_unit(unit, [*keys, *hidden], atoms, len(contrasts))}) "
@@ -70,6 +79,7 @@ def statement(
         unit,
         tuple(names),
         scales_of(block, policy),
+        Fold(len(keys) + len(hidden), tuple(merges), top=top or 1, limit=MAX_CELLS),
     )
 
 

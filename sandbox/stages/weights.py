@@ -10,41 +10,55 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import duckdb
-
 from policies.document import Policy
 from sandbox.disclosure.cell import Cell, Ground
+from sandbox.passes.folds import Fold, Merge
+from sandbox.passes.rows import Answer, Rows
 from sandbox.plan.block import Block, Unit
 from sandbox.plan.views import View, by_name
 from sandbox.stages.stage_one import base_sql
 
 
-def judge_weights(
-    block: Block,
-    policy: Policy,
-    min_units: int,
-    cells: Sequence[Cell],
-    connection: duckdb.DuckDBPyConnection,
-) -> None:
-    """Withhold the sums whose weights take few values, one of them for too few units.
+class Weights:
+    """How many weights the joins of a block give its units, in each cell."""
 
-    The views of the block must be materialised, and `policy` must know them.
-    """
-    views = by_name(block.views)
-    joins = sum(_joined(name, views, policy) for name in block.tables) - 1
-    if joins < 1 or not block.measured:
-        return
-    found = {(*cell.keys, *cell.codes): cell for cell in cells}
-    for unit in block.units:
-        if unit.ref is None:
-            continue
-        for *label, weights, least in connection.execute(
-            _weights_sql(block, policy, unit)
-        ).fetchall():
-            cell = found.get(tuple(label))
-            if cell is not None and 1 < weights <= joins + 1 and least < min_units:
-                for grounds in cell.unsafe_sums:
-                    grounds.add(Ground.COMPLEMENT)
+    def __init__(self, block: Block, policy: Policy, rows: Rows) -> None:
+        """Ask; the views of the block must be known to `rows` and `policy`."""
+        views = by_name(block.views)
+        self._joins = sum(_joined(name, views, policy) for name in block.tables) - 1
+        self._width = len(block.keys) + len(block.hidden)
+        self._asked: list[Answer] = []
+        if self._joins < 1 or not block.measured:
+            return
+        fold = Fold(self._width + 1, (Merge.SUM, Merge.MAX))
+        self._asked = [
+            rows.ask(_weights_sql(block, policy, unit, self._joins + 1), fold)
+            for unit in block.units
+            if unit.ref is not None
+        ]
+
+    def judge(self, cells: Sequence[Cell], min_units: int) -> None:
+        """Withhold sums whose weights take few values, one of them for too few units."""
+        found = {(*cell.keys, *cell.codes): cell for cell in cells}
+        for answer in self._asked:
+            for label, units in self._taken(answer).items():
+                cell = found.get(label)
+                if cell is not None and len(units) > 1 and min(units) < min_units:
+                    for grounds in cell.unsafe_sums:
+                        grounds.add(Ground.COMPLEMENT)
+
+    def _taken(self, answer: Answer) -> dict[tuple[object, ...], list[int]]:
+        """Return by cell the units of each weight, of cells with few weights."""
+        found: dict[tuple[object, ...], list[int]] = {}
+        many = set()
+        for row in answer.rows:
+            label, units, weights = row[: self._width], row[-2], row[-1]
+            assert isinstance(units, int)
+            assert isinstance(weights, int)
+            found.setdefault(label, []).append(units)
+            if weights > self._joins + 1 or len(found[label]) > self._joins + 1:
+                many.add(label)
+        return {label: units for label, units in found.items() if label not in many}
 
 
 def _joined(name: str, views: Mapping[str, View], policy: Policy) -> int:
@@ -58,17 +72,21 @@ def _joined(name: str, views: Mapping[str, View], policy: Policy) -> int:
     return sum(_joined(part, views, policy) for part in view.tables)
 
 
-def _weights_sql(block: Block, policy: Policy, unit: Unit) -> str:
-    """Return by cell how many weights there are, and the units of the rarest one."""
+def _weights_sql(block: Block, policy: Policy, unit: Unit, few: int) -> str:
+    """Return by cell each weight, its units, and how many weights the cell has here.
+
+    Of a cell with more than `few` weights one of them is enough: it has many.
+    """
     keys = [f"k{i}" for i in range(len(block.keys))]
     keys += [f"h{i}" for i in range(len(block.hidden))]
     listed = "".join(f"{key}, " for key in keys)
-    by = f" GROUP BY {', '.join(keys)}" if keys else ""
+    over = f"PARTITION BY {', '.join(keys)}" if keys else ""
     return (
         f"WITH base AS ({base_sql(block, policy, unit)}), "
         f"per_unit AS (SELECT {listed}count(*) FILTER (i) AS weight FROM base "
         f"WHERE u IS NOT NULL GROUP BY {listed}u), "
         f"weights AS (SELECT {listed}weight, count(*) AS units FROM per_unit "
         f"WHERE weight > 0 GROUP BY {listed}weight) "
-        f"SELECT {listed}count(*), min(units) FROM weights{by}"
+        f"SELECT {listed}weight, units, count(*) OVER ({over}) AS kinds FROM weights "
+        f"QUALIFY kinds <= {few} OR row_number() OVER ({over}) = 1"
     )

@@ -13,7 +13,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ from sandbox.protocol import (
     PartitionOutcome,
     ProfileJob,
     ProfileOutcome,
+    RekeyJob,
+    RekeyOutcome,
     StoredFile,
     SubsetJob,
     SubsetOutcome,
@@ -64,6 +66,8 @@ class FakeDaemon:
     forgotten: list[str] = field(default_factory=list)
     # Raised instead of the next outcomes, one each.
     errors: list[SandboxError] = field(default_factory=list)
+    # Raised instead of the next confirmations of `forget`.
+    deaf: list[SandboxError] = field(default_factory=list)
     # Called with each job before its outcome comes back: what happens meanwhile.
     meanwhile: Callable[[Job], None] | None = None
 
@@ -77,6 +81,7 @@ class FakeDaemon:
             AnalyseJob: _analyse,
             ExecuteJob: self._execute,
             SubsetJob: self._subset,
+            RekeyJob: self._rekey,
         }
         outcome = works[type(job)](job)
         if self.meanwhile is not None:
@@ -88,6 +93,8 @@ class FakeDaemon:
         return True
 
     def forget(self, version_id: str) -> int:
+        if self.deaf:
+            raise self.deaf.pop(0)
         self.forgotten.append(version_id)
         return 1
 
@@ -120,15 +127,16 @@ class FakeDaemon:
 
     def _partition(self, job: PartitionJob) -> PartitionOutcome:
         rows = self._rows(job.source)
+        apart = {name for group in job.groups for name in group.columns}
+        kept = [name for name in rows[0] if name not in apart]
+        shares = _shares(rows, job.units, len(job.outputs))
         units = {tuple(row[name] for name in job.units) for row in rows}
-        files = tuple(
-            self._write(name, job.output_key, json.dumps(share).encode(), len(share))
-            for name, share in zip(
-                job.outputs, _shares(rows, job.units, len(job.outputs)), strict=True
-            )
-        )
         return PartitionOutcome(
-            files=files,
+            files=self._write_shares(job.outputs, job.output_key, shares, kept),
+            groups=tuple(
+                self._write_shares(group.outputs, group.key, shares, group.columns)
+                for group in job.groups
+            ),
             rows=len(rows),
             units=len(units) if job.units else len(rows),
             schema=TableSchema(job.source.table, ()),
@@ -172,13 +180,37 @@ class FakeDaemon:
             columns=tuple((name, "VARCHAR") for name in job.columns),
         )
 
-    def _rows(self, table: EncryptedTable) -> Rows:
-        return [
-            row for file in table.files for row in json.loads(self._read(file, table.key))
+    def _rekey(self, job: RekeyJob) -> RekeyOutcome:
+        written = [
+            self._write(name, job.output_key, self._read(file, job.key), file.rows)
+            for file, name in zip(job.files, job.outputs, strict=True)
         ]
+        return RekeyOutcome(files=tuple(written))
+
+    def _rows(self, table: EncryptedTable) -> Rows:
+        rows: Rows = []
+        for shard, file in enumerate(table.files):
+            parts = [json.loads(self._read(file, table.key))]
+            for group in table.groups:
+                parts.append(json.loads(self._read(group.files[shard], group.key)))
+            rows += [
+                {name: value for part in row for name, value in part.items()}
+                for row in zip(*parts, strict=True)
+            ]
+        return rows
+
+    def _write_shares(
+        self, names: Sequence[str], key: bytes, shares: list[Rows], columns: Sequence[str]
+    ) -> tuple[StoredFile, ...]:
+        files = []
+        for name, share in zip(names, shares, strict=True):
+            part = [{column: row[column] for column in columns} for row in share]
+            files.append(self._write(name, key, json.dumps(part).encode(), len(part)))
+        return tuple(files)
 
     def _read(self, file: StoredFile, key: bytes) -> bytes:
-        data = (self.vault / file.name).read_bytes()
+        path = self.vault / file.name
+        data = path.read_bytes() if path.exists() else b""
         if hashlib.sha256(data).hexdigest() != file.sha256 or len(data) != file.size_bytes:
             raise DistributionCorrupt("a stored file is not what was stored")
         reader = SealReader(io.BytesIO(data), key, file.name)

@@ -20,6 +20,10 @@ MESSAGES: list[codec.Message] = [
         "j", SOURCE, protocol.Format.CSV, protocol.CsvOptions(";"), "v", "o", b"k"
     ),
     protocol.PartitionJob("j", TABLE, ("id",), b"s", "v", ("o", "p"), b"k"),
+    protocol.PartitionJob(
+        *("j", TABLE, (), b"s"),
+        groups=(protocol.GroupOutput("hidden", ("a",), ("q",), b"\x01" * 32),),
+    ),
     protocol.AnalyseJob("j", "SELECT 1", "p", "{}", (SCHEMA,)),
     protocol.ExecuteJob("j", "SELECT 1", "p", "{}", (TABLE,), (SCHEMA,), "f", ("h",)),
     protocol.SubsetJob("j", "{}", 0, ("a",), TABLE, SCHEMA, 5, (("l", "x"),), "o", b"k"),

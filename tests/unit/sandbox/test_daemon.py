@@ -12,19 +12,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.parquet.encryption import create_decryption_properties
 
 from sandbox import codec, errors
 from sandbox.files.sealing import SealReader
 from sandbox.launcher import Daemon
 from sandbox.protocol import (
     AnalyseJob,
+    ColumnGroup,
     EncryptedTable,
     ExecuteJob,
     ExecuteOutcome,
+    GroupOutput,
     Limits,
     PartitionJob,
+    PartitionOutcome,
     Refusal,
     RekeyJob,
     RekeyOutcome,
@@ -36,6 +41,7 @@ from tests.unit.sandbox.daemon_fixture import (
     DATA_KEY,
     POLICY,
     PURPOSE,
+    STAGED_KEY,
     Served,
     is_alive,
     mill_csv,
@@ -432,3 +438,80 @@ def test_rekey_that_fails_leaves_no_file(
     with pytest.raises(errors.KeyUnusable):
         served.client.run(job)
     assert not list(served.vault.glob("rk-*"))
+
+
+@pytest.fixture(scope="module")
+def apart(served: Served) -> tuple[EncryptedTable, TableSchema]:
+    """The mill's rows, with the hidden column in files and under a key of its own."""
+    staged = served.profile(mill_csv(), "apart").staged
+    source = EncryptedTable("mill", "apart-staged", (staged,), STAGED_KEY)
+    group = GroupOutput("hidden", ("secret", "day"), ("apart/h0", "apart/h1"), b"h" * 32)
+    job = PartitionJob(
+        *("apart", source, ("id",), b"s" * 32, "apart", ("apart/0", "apart/1"), DATA_KEY),
+        groups=(group,),
+    )
+    outcome = served.client.run(job)
+    assert isinstance(outcome, PartitionOutcome)
+    hidden = ColumnGroup("hidden", group.columns, outcome.groups[0], group.key)
+    return EncryptedTable("mill", "apart", outcome.files, DATA_KEY, (hidden,)), (
+        outcome.schema
+    )
+
+
+def test_execute_needs_no_key_of_a_group_it_does_not_touch(
+    served: Served,
+    mill: tuple[EncryptedTable, TableSchema],
+    apart: tuple[EncryptedTable, TableSchema],
+) -> None:
+    table, schema = apart
+    whole = served.client.run(execute_job(served, mill, "whole"))
+
+    for given in (table, replace(table, groups=())):
+        outcome = served.client.run(execute_job(served, (given, schema), "apart"))
+        assert isinstance(outcome, ExecuteOutcome)
+        assert isinstance(whole, ExecuteOutcome)
+        assert sorted(outcome.rows) == sorted(whole.rows)
+    assert {name for name, _ in schema.columns} == {name for name, _ in mill[1].columns}
+
+
+def test_partition_writes_each_column_once(
+    served: Served, apart: tuple[EncryptedTable, TableSchema]
+) -> None:
+    table, _ = apart
+    (group,) = table.groups
+
+    for shard, (file, hidden) in enumerate(zip(table.files, group.files, strict=True)):
+        own = read_encrypted(served.vault / file.name, DATA_KEY, f"apart/{shard}")
+        rest = read_encrypted(
+            served.vault / hidden.name, b"h" * 32, f"apart/hidden/{shard}"
+        )
+        assert own.column_names == ["id", "type", "torque", "fail"]
+        assert rest.column_names == ["day", "secret"]
+        numbers = [text.removeprefix("s") for text in rest["secret"].to_pylist()]
+        assert [str(unit) for unit in own["id"].to_pylist()] == numbers
+
+
+def read_encrypted(path: Path, key: bytes, prefix: str) -> pa.Table:
+    opened = create_decryption_properties(footer_key=key, aad_prefix=prefix.encode())
+    return pq.read_table(path, decryption_properties=opened)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [("absent",), ("id", "id"), ("id", "type", "torque", "day", "fail", "secret")],
+)
+def test_partition_refuses_groups_that_do_not_fit(
+    served: Served, columns: tuple[str, ...]
+) -> None:
+    staged = served.profile(mill_csv(50), f"unfit-{len(columns)}-{columns[0]}").staged
+    name = f"unfit-{len(columns)}-{columns[0]}-staged"
+    source = EncryptedTable("mill", name, (staged,), STAGED_KEY)
+    group = GroupOutput("hidden", columns, ("unfit/h",), b"h" * 32)
+    job = PartitionJob(
+        *("unfit", source, ("id",), b"s" * 32, "unfit", ("unfit/0",), DATA_KEY),
+        groups=(group,),
+    )
+
+    with pytest.raises(errors.ProtocolError):
+        served.client.run(job)
+    assert not (served.vault / "unfit/0").exists()

@@ -12,6 +12,7 @@ import pytest
 
 from policies.codec import load_policy
 from policies.document import Grain, Policy, Role
+from sandbox.passes.rows import Whole
 from sandbox.plan.canonical import from_data, to_data
 from sandbox.plan.terms import (
     All,
@@ -27,7 +28,6 @@ from sandbox.plan.terms import (
     Truth,
 )
 from sandbox.plan.view_columns import extended, gap_bound, gap_grid, is_gap, typed
-from sandbox.plan.view_sql import materialise
 from sandbox.plan.views import (
     PerUnit,
     Sorting,
@@ -165,7 +165,7 @@ def _is_like(
     views: tuple[View, ...] = (),
 ) -> None:
     view, refs = made
-    materialise((*views, view), connection, POLICY)
+    Whole(connection).materialise((*views, view), POLICY)
     assert _rows(connection, view, refs) == _sorted(connection.execute(sql).fetchall())
 
 
@@ -395,7 +395,7 @@ def test_materialise_infinite_dates_and_numbers_do_not_raise(
         keys=(refs[0],),
     )
 
-    materialise((again, pairs, sums[0]), connection, POLICY)
+    Whole(connection).materialise((again, pairs, sums[0]), POLICY)
 
     assert _rows(connection, *sums)
 
