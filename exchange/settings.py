@@ -42,6 +42,9 @@ BONDED_SEAL_SECONDS: Final[float] = env.float("BONDED_SEAL_SECONDS", default=0.5
 # web process. Each holds a thread of the web server: there must be more threads than these.
 BONDED_WAIT_SECONDS: Final[int] = env.int("BONDED_WAIT_SECONDS", default=30)
 BONDED_WAITERS: Final[int] = env.int("BONDED_WAITERS", default=12)
+# How many queries may be under way at once: of all, and of one consumer.
+BONDED_QUEUE: Final[int] = env.int("BONDED_QUEUE", default=500)
+BONDED_QUEUE_PER_CONSUMER: Final[int] = env.int("BONDED_QUEUE_PER_CONSUMER", default=100)
 
 
 def _path(name: str | None) -> Path | None:

@@ -464,6 +464,14 @@ STAGES: dict[str, Kind] = {
     "sequencer_overtaken": Kind(
         409, "Another sequencer was faster", "Nothing is to be done."
     ),
+    "queue_full": Kind(
+        503, "The node's queue is full", "Submit it again as Retry-After says."
+    ),
+    "too_many_queries": Kind(
+        429,
+        "Too many of your queries are under way",
+        "Wait until some have ended, then submit again.",
+    ),
     "signing_key_unusable": Kind(503, "The node cannot sign its log", OPERATOR),
     "state_changed": Kind(
         409, "It was changed meanwhile", "Load it again, and decide anew."

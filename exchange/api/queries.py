@@ -22,12 +22,14 @@ from exchange.api.preconditions import check_if_match
 from exchange.api.releases import opened
 from exchange.api.resource import Resource, accepted, awaiting
 from exchange.api.waiting import (
+    APPLIED,
     PREFER,
     Outcome,
     outcome_or,
     seconds_preferred,
     shown_at,
 )
+from exchange.catalogue.models import PolicyVersion
 from exchange.catalogue.policy_views import policy_view, with_lines
 from exchange.errors import Refused
 from exchange.operations.models import Operation
@@ -106,14 +108,14 @@ class QueryShown(QueryLine):
 
     @extend_schema_field(ReasonShown(many=True))
     def get_reasons(self, query: Query) -> list[dict[str, Any]]:
-        reader, policy = self.context["request"].user, query.grant.policy_version
+        reader, policy = self.context["request"].user, _policy_of(query)
         found = ReasonShown(with_lines(reader, policy, query.reasons), many=True)
         return [dict(reason) for reason in found.data]
 
     def get_asks(self, query: Query) -> list[str]:
         if not query.shape:
             return []
-        reader, version = self.context["request"].user, query.grant.policy_version
+        reader, version = self.context["request"].user, _policy_of(query)
         policy = policy_view(reader, version).policy
         return list(explain_query(policy, shape_from_json(query.shape)))
 
@@ -125,7 +127,7 @@ class QueryShown(QueryLine):
                 "note": review.note,
                 "created_at": review.created_at.isoformat(),
             }
-            for review in query.reviews.select_related("reviewer")
+            for review in query.reviews.all()
         ]
 
     def get_error(self, query: Query) -> dict[str, str] | None:
@@ -328,16 +330,28 @@ class Queries(Resource):
 
     def _submit(self, grant: Grant, **what: Any) -> Response:
         key = idempotency_key(self.request)
+        seconds = seconds_preferred(self.request)
         with waiters.place() as has_place:
             query = services.submit(
                 grant=grant,
                 idempotency_key=key,
-                at_once=has_place and seconds_preferred(self.request) > 0,
+                at_once=has_place and seconds > 0,
                 by=self.reader,
                 **what,
             )
+        if seconds and query.state in QUERY_AT_REST:
+            response = self._final(query)
+            response[APPLIED] = f"wait={seconds}"
+            return response
         outcome = self._outcome(query)
         return outcome_or(lambda: self._accepted(query), self.request, outcome)
+
+    def _final(self, query: Query) -> Response:
+        where = reverse("api:query", args=[query.pk])
+        response = shown_at(self.shown(query, QueryShown), where)
+        if query.state == QueryState.IN_REVIEW:
+            response.status_code = 202
+        return response
 
     def _under_way(self, query: Query) -> Response:
         return awaiting(self._accepted(query), self._outcome(query))
@@ -353,13 +367,7 @@ class Queries(Resource):
         """What the query comes to without anybody's doing: its end, or its review."""
 
         def show() -> Response:
-            current = selectors.query_visible_to(self.reader, query.pk)
-            response = shown_at(
-                self.shown(current, QueryShown), reverse("api:query", args=[query.pk])
-            )
-            if current.state == QueryState.IN_REVIEW:
-                response.status_code = 202
-            return response
+            return self._final(selectors.query_visible_to(self.reader, query.pk))
 
         return Outcome((query.pk,), partial(selectors.is_at_rest, query.pk), show)
 
@@ -384,6 +392,17 @@ class Queries(Resource):
         return max(fitting, key=lambda grant: grant.ends_at)
 
 
+def _policy_of(query: Query) -> PolicyVersion:
+    version = query.grant.policy_version
+    version.dataset = query.grant.offer.dataset  # the same one, and loaded already
+    return version
+
+
 def _work_of(query: Query) -> Operation | None:
-    rows = Operation.objects.filter(target_id=str(query.pk))
-    return rows.order_by("-created_at").first()
+    # Asked for by two fields of one representation.
+    known: dict[str, Any] = query.__dict__
+    if "_work" not in known:
+        rows = Operation.objects.filter(target_id=str(query.pk))
+        known["_work"] = rows.order_by("-created_at").first()
+    found: Operation | None = known["_work"]
+    return found

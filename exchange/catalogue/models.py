@@ -7,6 +7,7 @@ here; a value is in the vault only, encrypted.
 from __future__ import annotations
 
 import uuid
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -297,9 +298,15 @@ class PolicyVersion(models.Model):
 
     @property
     def policy(self) -> Policy:
-        from policies.codec import load_policy
+        return _read_policy(self.canonical)
 
-        return load_policy(self.canonical)
+
+@lru_cache(maxsize=128)
+def _read_policy(canonical: str) -> Policy:
+    # Reading takes milliseconds, and each step of a query asks for it. Values are frozen.
+    from policies.codec import load_policy
+
+    return load_policy(canonical)
 
 
 class Offer(models.Model):

@@ -51,9 +51,14 @@ def policy_view(user: User, version: PolicyVersion) -> PolicyView:
     if can_manage_datasets(user, provider):
         return PolicyView(version.policy, version.source, is_whole=True)
     if is_provider(user, provider) or sees_all_evidence(user):
-        return PolicyView(version.policy, lay_out_policy(version.policy), is_whole=True)
-    shown = disclosed(version.policy)
-    return PolicyView(shown, lay_out_policy(shown), is_whole=False)
+        return _laid_out(version.policy, is_whole=True)
+    return _laid_out(version.policy, is_whole=False)
+
+
+@lru_cache(maxsize=128)
+def _laid_out(policy: Policy, *, is_whole: bool) -> PolicyView:
+    shown = policy if is_whole else disclosed(policy)
+    return PolicyView(shown, lay_out_policy(shown), is_whole=is_whole)
 
 
 def policies_visible_to(user: User, dataset: Dataset) -> QuerySet[PolicyVersion]:

@@ -12,6 +12,7 @@ from exchange.queries.states import (
     LIVE_STATES,
     QUERY_MOVES,
     RELEASE_MOVES,
+    UNDER_WAY,
     QueryState,
     ReleaseState,
     Verdict,
@@ -40,6 +41,8 @@ class Query(models.Model):
     purpose = models.CharField(max_length=100)
     columns = models.JSONField(default=list, blank=True)  # of a subset, in output order
     idempotency_key = models.CharField(max_length=200)
+    # Of all that its analysis depends on; equal ones are analysed alike (queries.repeats).
+    question = models.CharField(max_length=64, blank=True, editable=False)
     submitted_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="queries"
     )
@@ -70,6 +73,12 @@ class Query(models.Model):
     class Meta:
         ordering = ("-submitted_at", "id")
         verbose_name_plural = "queries"
+        indexes = (
+            models.Index(fields=("grant", "question"), name="query_by_question"),
+            models.Index(
+                fields=("state",), condition=Q(state__in=UNDER_WAY), name="query_under_way"
+            ),
+        )
         constraints = (
             models.UniqueConstraint(
                 fields=("grant", "idempotency_key"), name="query_idempotency_key_unique"

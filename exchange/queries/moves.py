@@ -57,3 +57,17 @@ def record_of(
         organisation=query.grant.provider.slug,
         **payload,
     )
+
+
+def record_analysed(query: Query) -> None:
+    """What the analysis found, as the query's fields say it, stands in its case file."""
+    repeats = {} if query.same_as_id is None else {"same_as": str(query.same_as_id)}
+    record_of(
+        query,
+        type=EventType.QUERY_ANALYSED,
+        by=query.submitted_by,
+        fingerprint=query.fingerprint,
+        verdict=str(query.verdict),
+        policy_digest=query.grant.policy_version.digest,
+        **repeats,
+    )

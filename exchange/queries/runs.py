@@ -33,7 +33,7 @@ from exchange.queries import analysis, delivery
 from exchange.queries.delivery import Delivered
 from exchange.queries.history import HistoryMoved, append_history
 from exchange.queries.models import Query, Release
-from exchange.queries.moves import move, record_of
+from exchange.queries.moves import move, record_analysed, record_of
 from exchange.queries.services import RUN, refuse
 from exchange.queries.states import QueryState, Verdict
 from exchange.queries.subjects import check_usable, versions_of
@@ -98,16 +98,12 @@ def _settle(query: Query, found: analysis.Judgement) -> Operation | None:
         "analysed_at": timezone.now(),
         "same_as": earlier,
     }
+    if earlier is not None and earlier.state == QueryState.RELEASED:
+        facts["finished_at"] = facts["analysed_at"]
     by = query.submitted_by
-    record_of(
-        query,
-        type=EventType.QUERY_ANALYSED,
-        by=by,
-        fingerprint=found.fingerprint,
-        verdict=str(found.verdict),
-        policy_digest=query.grant.policy_version.digest,
-        **({"same_as": str(earlier.pk)} if earlier is not None else {}),
-    )
+    for name, value in facts.items():
+        setattr(query, name, value)
+    record_analysed(query)
     if found.verdict == Verdict.REFUSE:
         refuse(query, found.reasons, by=by, changes=facts)
         return None

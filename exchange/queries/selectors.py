@@ -87,7 +87,8 @@ def release_visible_to(user: User, release_id: UUID | str) -> Release:
 def answer_of(query: Query) -> Release | None:
     """The release that answers the query: its own, or that of the query it repeats."""
     asked = query.same_as or query
-    return Release.objects.filter(query=asked).first()
+    found: Release | None = getattr(asked, "release", None)
+    return found
 
 
 def receipt_of(release: Release) -> Receipt | None:

@@ -25,9 +25,10 @@ from exchange.operations.models import Operation
 from exchange.operations.services import cancel, enqueue
 from exchange.parties.models import User
 from exchange.parties.permissions import check_can_submit_queries
-from exchange.queries import analysis
+from exchange.queries import analysis, repeats
 from exchange.queries.models import Query, QueryReview
-from exchange.queries.moves import move, record_of
+from exchange.queries.moves import move, record_analysed, record_of
+from exchange.queries.queueing import check_has_room
 from exchange.queries.states import QueryState, Verdict
 from exchange.queries.subjects import check_usable
 from sandbox.errors import SandboxError
@@ -36,6 +37,12 @@ ANALYSE = "queries.analyse"
 RUN = "queries.run"
 # An audit entry has at most 65,535 bytes, and the text stands in it.
 MAX_SQL_BYTES = 24 * 1024
+# What an analysis sets; what else was loaded with a query stays as it is.
+_FOUND = (
+    *("state", "verdict", "reasons", "shape", "executed_sql", "fingerprint"),
+    *("analysed_at", "same_as", "finished_at"),
+    *("error_code", "error_message", "error_hint"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,8 @@ def submit(
     at_once: bool = False,
     by: User,
 ) -> Query:
-    """A query stands in state analysing, recorded, its analysis enqueued.
+    """A query stands in state analysing, recorded, its analysis enqueued; or released at
+    once, where the very same question has a released answer under this grant.
 
     `at_once`: it is analysed here and now, while the caller waits: what repeats an earlier
     one is answered then, a refused one refused, and what may run is on its way.
@@ -111,14 +119,20 @@ def submit(
     if earlier is not None:
         return earlier
     check_usable(grant, timezone.now())
+    question = repeats.question_of(grant, sql=sql, columns=chosen, purpose=purpose)
+    operation = None
     try:
         with transaction.atomic():
+            answered = repeats.answered(grant, question)
+            if answered is None:
+                check_has_room(grant)
+            facts = repeats.facts_of_repeat(answered) if answered is not None else {}
             query = Query.objects.create(
                 grant=grant,
-                state=QueryState.ANALYSING,
                 idempotency_key=key or uuid.uuid4().hex,
                 submitted_by=by,
-                **content,
+                question=question,
+                **{"state": QueryState.ANALYSING, **content, **facts},
             )
             record_of(
                 query,
@@ -131,16 +145,19 @@ def submit(
                 dataset_version=str(grant.version_id),
                 policy_digest=grant.policy_version.digest,
             )
-            operation = enqueue(ANALYSE, query.pk, rings=not at_once)
+            if answered is not None:
+                record_analysed(query)
+            else:
+                operation = enqueue(ANALYSE, query.pk, rings=not at_once)
     except IntegrityError:
         # Two submissions with one key at the same moment: the first one stands.
         earlier = _same_key(grant, key, content)
         if earlier is None:
             raise
         return earlier
-    if at_once:
+    if at_once and operation is not None:
         work.perform(operation, goes_on=False)
-        query.refresh_from_db()
+        query.refresh_from_db(fields=_FOUND)
     return query
 
 

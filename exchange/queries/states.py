@@ -45,6 +45,9 @@ LIVE_STATES = (S.IN_REVIEW, S.APPROVED, S.RUNNING, S.HELD, S.RELEASED)
 # It goes on by itself no more: it ended, or people decide.
 QUERY_AT_REST = (S.IN_REVIEW, S.REFUSED, S.RELEASED, S.FAILED, S.SHREDDED)
 
+# A process of the node has something to do for it.
+UNDER_WAY = (S.ANALYSING, S.APPROVED, S.RUNNING)
+
 
 class Verdict(models.TextChoices):
     """What `policies.decide` said."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from functools import lru_cache
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef
 
 from exchange.agreements.models import Grant
 from exchange.catalogue.ingest import encrypted_table
-from exchange.catalogue.models import Dataset, DatasetVersion
+from exchange.catalogue.models import Dataset, DatasetVersion, OfferTable
 from exchange.catalogue.selectors import schema_of
 from exchange.catalogue.states import VersionState
 from exchange.errors import Refused
@@ -17,7 +21,18 @@ from sandbox.protocol import EncryptedTable, TableSchema
 
 
 def versions_of(grant: Grant) -> dict[str, DatasetVersion]:
-    """By table name, the version that the grant's offer pinned."""
+    """By table name, the version that the grant's offer pinned.
+
+    Read once for a loaded grant: which they are never changes. Their states and keys do,
+    so whoever needs those asks `_versions_now`.
+    """
+    found: dict[str, DatasetVersion] | None = grant.__dict__.get("_versions")
+    if found is None:
+        found = grant.__dict__["_versions"] = _versions_now(grant)
+    return found
+
+
+def _versions_now(grant: Grant) -> dict[str, DatasetVersion]:
     tables = grant.offer.tables.select_related(
         "version__dataset__organisation", "version__data_key"
     )
@@ -31,8 +46,15 @@ def check_usable(grant: Grant, now: datetime) -> None:
     `grant_revoked`, `grant_expired`, `grant_not_started`, `version_key_destroyed`,
     `version_withdrawn`.
     """
-    current = Grant.objects.get(pk=grant.pk)
-    versions = tuple(versions_of(grant).values())
+    tables = OfferTable.objects.filter(offer=OuterRef("offer"))
+    current = (
+        Grant.objects.only("revoked_at", "starts_at", "ends_at")
+        .annotate(
+            is_withdrawn=Exists(tables.exclude(version__state=VersionState.PUBLISHED)),
+            is_shredded=Exists(tables.filter(version__data_key__state=KeyState.DESTROYED)),
+        )
+        .get(pk=grant.pk)
+    )
     faults = (
         (
             current.revoked_at is not None,
@@ -53,13 +75,13 @@ def check_usable(grant: Grant, now: datetime) -> None:
             "Wait until then.",
         ),
         (
-            any(_is_shredded(v) for v in versions),
+            current.is_shredded,
             "version_key_destroyed",
             "the key of a dataset version that this grant stands on was destroyed",
             "Nobody can read its rows any more. Look the dataset up for another version.",
         ),
         (
-            any(v.state != VersionState.PUBLISHED for v in versions),
+            current.is_withdrawn,
             "version_withdrawn",
             "a dataset version that this grant stands on was withdrawn",
             "Look the dataset up for a newer version and request access to it.",
@@ -70,17 +92,18 @@ def check_usable(grant: Grant, now: datetime) -> None:
             raise Refused(message, code=code, hint=hint)
 
 
-def _is_shredded(version: DatasetVersion) -> bool:
-    key = version.data_key
-    return key is not None and key.state == KeyState.DESTROYED
-
-
 def schemas_of(grant: Grant) -> tuple[TableSchema, ...]:
     """The schema of every table that the policy names, by table name."""
     return tuple(
-        TableSchema(name, tuple(schema_of(version).items()))
+        TableSchema(name, _columns_of(version.pk))
         for name, version in sorted(versions_of(grant).items())
     )
+
+
+@lru_cache(maxsize=256)
+def _columns_of(version_id: UUID) -> tuple[tuple[str, str], ...]:
+    # Of a version that was on offer: its names and types never change.
+    return tuple(schema_of(DatasetVersion(pk=version_id)).items())
 
 
 def nameable_tables(grant: Grant, used: tuple[str, ...]) -> tuple[EncryptedTable, ...]:
@@ -99,14 +122,18 @@ def encrypted_tables(grant: Grant, needs: Mapping[str, Need]) -> tuple[Encrypted
     """
     return tuple(
         encrypted_table(version, table=name, columns=needed_of(needs[name], version))
-        for name, version in sorted(versions_of(grant).items())
+        for name, version in sorted(_versions_now(grant).items())
         if name in needs
     )
 
 
 def needed_of(need: Need, version: DatasetVersion) -> Collection[str]:
     """The columns of a version that a need may mean: all of them where it does not say."""
-    return need.needed if need.needed is not None else set(schema_of(version))
+    return (
+        need.needed
+        if need.needed is not None
+        else {name for name, _ in _columns_of(version.pk)}
+    )
 
 
 def protected_datasets(grant: Grant, used: tuple[str, ...]) -> list[Dataset]:

@@ -8,7 +8,7 @@ of the NULL: `coalesce(avg(x), 0)` of a withheld average is withheld, not 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from types import TracebackType
 
@@ -48,7 +48,8 @@ class StageTwo:
     """An engine of its own for one plan: cells in, relations out."""
 
     def __init__(self, limits: Limits) -> None:
-        self._connection = open_engine({}, limits)
+        # Over cells, of which there are few, a second thread only costs.
+        self._connection = open_engine({}, replace(limits, threads=1))
 
     def __enter__(self) -> StageTwo:
         return self

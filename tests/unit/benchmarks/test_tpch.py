@@ -74,6 +74,37 @@ def test_admitted_releases_some_and_says_why_not_others(data: Path) -> None:
     assert any(note.startswith("q2, as it is: refused, ") for note in notes)
 
 
+def test_native_weighs_tables_beside_images(data: Path) -> None:
+    found = figures(data, "native", "--only", "q6")
+
+    assert {m for case, m in found if case == "q6"} == {"images", "native", "load"}
+    assert found["all named columns", "images"]["value"] > 0
+
+
+def test_ingest_times_each_step(data: Path) -> None:
+    found = figures(data, "ingest", "--scale", "0.002")
+
+    steps = {case for case, metric in found if metric == "min"}
+    assert steps == {"seal, profile, partition", "seal", "profile", "partition"}
+
+
+def test_size_keeps_other_scales_and_draws_them(data: Path) -> None:
+    figures(data, "size", "--scale", "0.01")
+    drawing = data / "size.svg"
+    found = figures(data, "size", "--scale", "0.02", "--out", str(drawing))
+
+    assert {case for case, _ in found} == {"scale 0.01", "scale 0.02", "slope"}
+    assert drawing.read_text().count("<polyline") == 4
+
+
+@pytest.mark.long
+def test_roundtrip_asks_a_node_of_its_own(data: Path) -> None:
+    found = figures(data, "roundtrip", "--only", "single,repeat")
+
+    assert {case for case, _ in found} == {"single", "repeat"}
+    assert found["repeat", "p50"]["value"] < found["single", "p50"]["value"]
+
+
 @pytest.mark.parametrize(
     ("rows", "shards"),
     [(0, 1), (999_999, 1), (1_000_000, 2), (6_001_215, 8), (10**9, 64)],

@@ -114,8 +114,11 @@ def test_a_job_runs_when_the_children_that_waited_are_dead(
     served: Served, mill: Mill
 ) -> None:
     job = execute_job(served, mill)
-    for pid in waiting(served):
+    children = waiting(served)
+    for pid in children:
         os.kill(pid, signal.SIGKILL)
+    while any(map(is_alive, children)):
+        time.sleep(0.01)
 
     assert isinstance(served.client.run(job), ExecuteOutcome)
     assert analysed(served, mill[1]).shape
