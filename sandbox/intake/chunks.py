@@ -111,11 +111,17 @@ class Chunks:
     def _cut(self, data: bytes) -> int:
         """Where to end the chunk; the first cut settles what ends a line."""
         for newline in (self._newline,) if self._newline else (b"\n", b"\r"):
-            if newline in data:
-                cut = last_record_end(data, self._delimiter, newline)
-                if cut:
-                    self._newline = newline
-                    return cut
+            cut = last_record_end(data, self._delimiter, newline)
+            # The engine takes the first line end of a file, be it in quotes, for that of
+            # all: where lines end in CR and LF, the next chunk must begin with such a one.
+            while data[:cut].endswith(b"\r\n"):
+                first = data.find(b"\n", cut)
+                if first > cut and data[first - 1] == _LINE_ENDS[1]:
+                    break
+                cut = last_record_end(data[:cut], self._delimiter, newline)
+            if cut:
+                self._newline = newline
+                return cut
         return 0
 
     def _chunk(self, data: bytes, position: int, *, is_first: bool) -> Chunk:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from sandbox.errors import UploadRejected
@@ -91,10 +91,13 @@ def assert_same(parts: Read, whole: Read) -> None:
     assert parts[0].warnings == whole[0].warnings
 
 
-@settings(max_examples=40, deadline=None)
+@settings(
+    max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)
 @given(tables(), st.sampled_from(["\n", "\r\n"]), st.integers(20, 400), st.integers(7, 90))
 @example([["1"] * 60 + ["007"], ["x"] * 61], "\n", 40, 30)
 @example([["1"] * 60 + ["1.5"], ["2026-01-31"] * 60 + ["x"]], "\n", 40, 30)
+@example([['"a\nb"'] * 60, ["5"] * 60], "\r\n", 40, 30)
 @example([["1e2"] * 60 + ["5"], ['a"\n"b'] * 61], "\n", 40, 30)
 def test_small_parts_are_read_as_the_whole(
     table: list[list[str]], ending: str, chunk: int, segment: int
@@ -106,7 +109,9 @@ def test_small_parts_are_read_as_the_whole(
     assert_same(parts, read(content, segment=2**26, chunk=2**25))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(
+    max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)
 @given(columns())
 def test_what_is_read_fast_is_what_the_exact_rule_reads(values: list[str]) -> None:
     """The whole file in one chunk, with and without the fast way."""
