@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from sandbox.errors import SandboxError
-from sandbox.processes import lockdown, syscalls
+from sandbox.processes import lockdown, memory, users
 
 
 def main(arguments: list[str]) -> int:
@@ -33,6 +33,8 @@ def main(arguments: list[str]) -> int:
         type=int,
         help="unsealed columns that one job has open at once (default: as --cache-mb)",
     )
+    parser.add_argument("--keeper", help="as root: run door and unsealer as this user")
+    parser.add_argument("--worker", help="as root: run whatever is foreign as this user")
     parser.add_argument(
         "--role", choices=["unsealer", "forkserver"], help=argparse.SUPPRESS
     )
@@ -46,6 +48,8 @@ def main(arguments: list[str]) -> int:
             parser.error("--socket and --vault are required")
         if min(options.workers, options.analysers, options.cache_mb) < 1:
             parser.error("--workers, --analysers and --cache-mb are at least 1")
+        if (options.keeper is None) != (options.worker is None):
+            parser.error("--keeper and --worker go together")
         return _daemon(options)
     except SandboxError as error:
         logging.getLogger("bonded.sandbox").error(  # noqa: TRY400 - a traceback would quote values
@@ -57,6 +61,7 @@ def main(arguments: list[str]) -> int:
 def _daemon(options: argparse.Namespace) -> int:
     from sandbox.processes import daemon
 
+    named = options.keeper is not None
     return daemon.run(
         daemon.Configuration(
             socket=options.socket.absolute(),
@@ -64,6 +69,7 @@ def _daemon(options: argparse.Namespace) -> int:
             workers=options.workers,
             analysers=options.analysers,
             cache_bytes=options.cache_mb * 1024**2,
+            users=users.find_users(options.keeper, options.worker) if named else None,
             job_images_bytes=(options.job_images_mb or options.cache_mb) * 1024**2,
         )
     )
@@ -71,20 +77,30 @@ def _daemon(options: argparse.Namespace) -> int:
 
 def _child(role: str, rest: list[str]) -> int:
     """Be a child: end with the parent, ignore the terminal's Ctrl-C, keep no dump."""
-    lockdown.die_with_parent(int(os.environ.pop("BONDED_PARENT")))
+    parent, account = int(os.environ.pop("BONDED_PARENT")), os.environ.pop("BONDED_ACCOUNT")
+    lockdown.die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    syscalls.forbid_dumps()
+    memory.forbid_core_files()
     if role == "unsealer":
         from sandbox.processes import unsealer
 
         door, forks, vault, *sizes = rest
+        _become(account, parent)
         unsealer.main(int(door), int(forks), vault, *map(int, sizes))
         return 0
     from sandbox.processes import forkserver
 
     door_end, images, workers, analysers = map(int, rest)
+    forkserver.prepare()  # reads modules, which another user need not be able to
+    _become(account, parent)
     forkserver.main(door_end, images, workers=workers, analysers=analysers)
     os._exit(0)  # engines that are ready are nobody's to close
+
+
+def _become(account: str, parent: int) -> None:
+    if account:
+        users.account_of(account).become()
+        lockdown.die_with_parent(parent)
 
 
 if __name__ == "__main__":

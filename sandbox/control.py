@@ -34,6 +34,18 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyQuestion:
+    """Asks for the key to which the keys of jobs are encrypted (`sandbox.job_keys`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOffer:
+    """The unsealer's public key; another one after each start."""
+
+    public: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """A `Cancel` or `Forget` was carried out; `count` jobs or images were affected."""
 
@@ -113,6 +125,7 @@ class Offered:
 
     tables: tuple[tuple[str, tuple[int, ...]], ...]
     budget_bytes: int
+    keys: tuple[bytes, ...] = field(repr=False, default=())  # for what the job writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,5 +139,15 @@ class Wanted:
 
 
 Control = (
-    HealthQuestion | Cancel | Forget | Done | HealthReport | Exit | Start | Offered | Wanted
+    HealthQuestion
+    | Cancel
+    | Forget
+    | KeyQuestion
+    | KeyOffer
+    | Done
+    | HealthReport
+    | Exit
+    | Start
+    | Offered
+    | Wanted
 )

@@ -8,21 +8,33 @@ from __future__ import annotations
 import dataclasses
 import socket
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from sandbox import codec
-from sandbox.control import Cancel, Done, Forget, HealthQuestion, HealthReport
+from sandbox.control import (
+    Cancel,
+    Done,
+    Forget,
+    HealthQuestion,
+    HealthReport,
+    KeyOffer,
+    KeyQuestion,
+)
 from sandbox.door_address import connect_to
 from sandbox.errors import (
     DeadlineExceeded,
+    KeyUnusable,
     ProtocolError,
     SandboxUnavailable,
     WorkerLost,
 )
+from sandbox.job_keys import STALE, keys_in, seal_keys
 from sandbox.protocol import Job, Outcome, Refusal
 from sandbox.refusal import to_error
 
 _CONTROL_TIMEOUT_SECONDS = 15.0
+# By socket: asked for once in a process, and again when the daemon has another.
+_PUBLIC_KEYS: dict[str, bytes] = {}
 _HINT = "Start the node, or look at its sandbox process and its log."
 
 
@@ -40,10 +52,30 @@ class Daemon:
         Raises SandboxUnavailable if no daemon answers, WorkerLost if it went away while the
         job ran, DeadlineExceeded after `timeout`, and whatever error the job ended with.
         """
-        reply = self._exchange(job, timeout)
-        if isinstance(reply, (HealthReport, Done)):
+        reply = self._exchange_keyed(job, timeout)
+        if not isinstance(reply, Outcome):
             raise ProtocolError("an outcome was expected, a control message came")
-        return cast("Outcome", reply)
+        return reply
+
+    def _exchange_keyed(self, job: Job, timeout: float | None) -> codec.Message:
+        """Send `job` with its keys encrypted; once more if the daemon was started anew."""
+        if not any(keys_in(job)):
+            return self._exchange(job, timeout)
+        name = str(self._path)
+        known = _PUBLIC_KEYS.get(name)
+        try:
+            return self._exchange(seal_keys(job, known or self._public_key()), timeout)
+        except KeyUnusable as error:
+            if known is None or error.code != STALE:
+                raise
+        return self._exchange(seal_keys(job, self._public_key()), timeout)
+
+    def _public_key(self) -> bytes:
+        reply = self._exchange(KeyQuestion(), _CONTROL_TIMEOUT_SECONDS)
+        if not isinstance(reply, KeyOffer):
+            raise ProtocolError("a public key was expected, another message came")
+        _PUBLIC_KEYS[str(self._path)] = reply.public
+        return reply.public
 
     def cancel(self, job_id: str) -> bool:
         """Kill the job of that id; False when no such job was there."""

@@ -23,6 +23,12 @@ _BY_CODE: dict[str, type[errors.SandboxError]] = {
 }
 
 
+# Codes that say more than their class does.
+_BY_CODE["images_exceed_memory"] = errors.ResourceExceeded
+_BY_CODE["image_memory_busy"] = errors.ResourceExceeded
+_BY_CODE["transport_key_unknown"] = errors.KeyUnusable
+
+
 def to_refusal(error: errors.SandboxError) -> Refusal:
     """Return the message that carries `error` out of the sandbox."""
     return Refusal(

@@ -23,11 +23,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox import codec, protocol
-from sandbox.control import Cancel, Done, Forget, HealthQuestion, HealthReport, Layer
+from sandbox.control import (
+    Cancel,
+    Done,
+    Forget,
+    HealthQuestion,
+    HealthReport,
+    KeyQuestion,
+    Layer,
+)
 from sandbox.door_address import listen_at
 from sandbox.errors import ProtocolError, SandboxError, SandboxUnavailable
+from sandbox.files.vault import sweep_parts
 from sandbox.processes.jobs import JobDesk
 from sandbox.processes.selfcheck import check_lockdown
+from sandbox.processes.users import Account, Users, is_allowed_peer
 from sandbox.refusal import to_refusal
 
 _log = logging.getLogger("bonded.sandbox")
@@ -48,6 +58,7 @@ class Configuration:
     analysers: int = 1  # analyses at a time
     cache_bytes: int = 4 * 1024**3
     job_images_bytes: int = 4 * 1024**3  # what one job may have open at once
+    users: Users | None = None  # None: everything runs as whoever started it
 
 
 class Daemon:
@@ -64,9 +75,17 @@ class Daemon:
         vault = str(configuration.vault)
         with unsealer_end, forks_end, images_out, images_in:
             sizes = (configuration.cache_bytes, configuration.job_images_bytes)
-            self._start("unsealer", [unsealer_end, images_out], vault, *sizes)
+            users = configuration.users
+            self._start(
+                "unsealer",
+                users.keeper if users else None,
+                [unsealer_end, images_out],
+                vault,
+                *sizes,
+            )
             counts = (configuration.workers, configuration.analysers)
-            self._start("forkserver", [forks_end, images_in], *counts)
+            worker = users.worker if users else None
+            self._start("forkserver", worker, [forks_end, images_in], *counts)
         self._forks = forks_door
         self._desk = JobDesk(
             vault=configuration.vault,
@@ -95,7 +114,13 @@ class Daemon:
             path.unlink(missing_ok=True)
             self._stop_children()
 
-    def _start(self, role: str, ends: list[socket.socket], *more: str | int) -> None:
+    def _start(
+        self,
+        role: str,
+        account: Account | None,
+        ends: list[socket.socket],
+        *more: str | int,
+    ) -> None:
         descriptors = [end.fileno() for end in ends]
         numbers = [str(descriptor) for descriptor in descriptors]
         root = str(Path(__file__).resolve().parents[2])  # what holds the package `sandbox`
@@ -103,7 +128,12 @@ class Daemon:
             [sys.executable, "-m", "sandbox", "--role", role, *numbers, *map(str, more)],
             pass_fds=descriptors,
             # Nothing of the node's environment, which may hold its secrets.
-            env={"PYTHONPATH": root, "LANG": "C.UTF-8", "BONDED_PARENT": str(os.getpid())},
+            env={
+                "PYTHONPATH": root,
+                "LANG": "C.UTF-8",
+                "BONDED_PARENT": str(os.getpid()),
+                "BONDED_ACCOUNT": account.name if account else "",
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             cwd="/",
@@ -141,6 +171,9 @@ class Daemon:
         try:
             with connection:
                 connection.settimeout(_REQUEST_SECONDS)
+                if not is_allowed_peer(connection):  # the socket's mode says so as well
+                    _log.error("another user connected; it gets no answer")
+                    return
                 reply = self._reply(connection)
                 if reply is not None:
                     codec.send(connection, reply)
@@ -158,7 +191,7 @@ class Daemon:
                 return None
             if isinstance(message, Cancel):
                 return Done(self._desk.cancel(message.job_id))
-            if isinstance(message, Forget):
+            if isinstance(message, (Forget, KeyQuestion)):
                 return self._desk.ask_unsealer(message)
             if isinstance(message, HealthQuestion):
                 return self._health()
@@ -173,7 +206,7 @@ class Daemon:
         if not isinstance(inner, HealthReport):
             raise SandboxUnavailable("the unsealer gave no report")
         return HealthReport(
-            layers=self._layers,
+            layers=self._layers + inner.layers,
             workers=self._configuration.workers,
             running=self._desk.running,
             cached_bytes=inner.cached_bytes,
@@ -187,8 +220,12 @@ class Daemon:
 
     def _stop_children(self) -> None:
         # Workers get their kill when the fork server dies (parent-death signal).
+        # One that is another user's cannot be killed: it ends when nobody is at its door.
         for child in self._children:
-            child.kill()
+            with contextlib.suppress(PermissionError):
+                child.kill()
+        with contextlib.suppress(OSError):
+            self._forks.shutdown(socket.SHUT_RDWR)
         for child in self._children:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(_STOP_SECONDS)
@@ -211,9 +248,23 @@ def run(configuration: Configuration) -> int:
             hint="Create it, or set up the node first.",
         )
     layers = check_lockdown()
-    configuration.socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    users = configuration.users
+    if users is not None:
+        layers = tuple(
+            users.layer if layer.name == users.layer.name else layer for layer in layers
+        )
+    directory = configuration.socket.parent
+    if not directory.is_dir():
+        directory.mkdir(parents=True, mode=0o700)
+        if users is not None:
+            os.chown(directory, users.keeper.user, users.keeper.group)
     with _only_one(configuration.socket):
-        return Daemon(configuration, layers).serve()
+        if swept := sweep_parts(configuration.vault):
+            _log.warning("removed %d parts of outputs that a crash left behind", swept)
+        daemon = Daemon(configuration, layers)
+        if users is not None:
+            users.keeper.become()
+        return daemon.serve()
 
 
 @contextlib.contextmanager

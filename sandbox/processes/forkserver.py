@@ -235,6 +235,7 @@ def prepare() -> None:
 
     Engines are connected here as well, without threads: a fork has its own copy of them.
     """
+    lockdown.clear_environment()
     for name in _LOADED_LATE:
         importlib.import_module(name)
     for encoding in ("utf-8-sig", "utf-16", "gb18030", "latin-1", "ascii", "idna"):
@@ -249,9 +250,10 @@ def prepare() -> None:
 
 
 def main(door: int, unsealer: int, *, workers: int, analysers: int) -> None:
-    """Be the fork server over these inherited sockets; returns when one closes."""
-    lockdown.clear_environment()
-    prepare()
+    """Be the fork server over these inherited sockets; returns when one closes.
+
+    Requires that `prepare` was called.
+    """
     with socket.socket(fileno=door) as door_end, socket.socket(fileno=unsealer) as other:
         hello = HealthReport((), 0, 0, 0, 0, engine=duckdb.__version__)
         codec.send(door_end, hello)

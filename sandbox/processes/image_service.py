@@ -33,8 +33,15 @@ _UPLOAD = ""
 class JobImages:
     """What one job's worker may have: sizes first, images when they are wanted."""
 
-    def __init__(self, job: protocol.Job, cache: ImageCache, budget_bytes: int) -> None:
+    def __init__(
+        self,
+        job: protocol.Job,
+        cache: ImageCache,
+        budget_bytes: int,
+        keys: tuple[bytes, ...] = (),
+    ) -> None:
         self._budget_bytes = budget_bytes
+        self._keys = keys
         self._sizes: dict[str, tuple[int, ...]] = {}
         self._cache = cache
         self._lease: Lease | None = None
@@ -56,7 +63,7 @@ class JobImages:
     @property
     def offered(self) -> Offered:
         """What the worker is told first."""
-        return Offered(tuple(self._sizes.items()), self._budget_bytes)
+        return Offered(tuple(self._sizes.items()), self._budget_bytes, self._keys)
 
     def open(
         self, wanted: Wanted, given_up: Callable[[], bool] = lambda: False

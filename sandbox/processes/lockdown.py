@@ -184,6 +184,24 @@ def become_nobody() -> bool:
     return True
 
 
+def become(user: int, group: int) -> None:
+    """Be another user for ever, in no other group, with nothing dumped; requires root.
+
+    The kernel takes the parent-death signal back: set it afterwards.
+    Raises SandboxUnavailable where that is refused.
+    """
+    try:
+        os.setgroups([])
+        os.setresgid(group, group, group)
+        os.setresuid(user, user, user)
+    except OSError as error:
+        raise SandboxUnavailable(
+            f"this process may not become another user ({error.strerror})",
+            hint="Only root may: start the daemon as root, or without user names.",
+        ) from error
+    syscalls.forbid_dumps()
+
+
 def leave_namespaces() -> str:
     """Move to empty namespaces (no network); returns why not, or nothing.
 

@@ -17,11 +17,21 @@ from functools import partial
 from pathlib import Path
 
 from sandbox import codec, protocol
-from sandbox.control import Done, Forget, HealthQuestion, HealthReport, Start
+from sandbox.control import (
+    Done,
+    Forget,
+    HealthQuestion,
+    HealthReport,
+    KeyOffer,
+    KeyQuestion,
+    Layer,
+    Start,
+)
 from sandbox.errors import DistributionCorrupt, ProtocolError, SandboxError
 from sandbox.files.images import ImageCache
 from sandbox.files.rekey import rekey
-from sandbox.processes import channel, lockdown
+from sandbox.job_keys import TransportKey, keys_in, with_keys
+from sandbox.processes import channel, lockdown, memory
 from sandbox.processes.image_service import JobImages, is_closed, serve_images
 from sandbox.refusal import to_refusal
 
@@ -39,11 +49,15 @@ class Unsealer:
         fork_server: socket.socket,
         cache: ImageCache,
         budget_bytes: int,
+        layers: tuple[Layer, ...] = (),
+        transport: TransportKey | None = None,
     ) -> None:
         self._door = door
         self._fork_server = fork_server
         self._cache = cache
         self._budget_bytes = budget_bytes
+        self._layers = layers
+        self._transport = transport or TransportKey()
         self._sending = threading.Lock()  # records to the fork server do not mix
 
     def serve(self) -> None:
@@ -56,13 +70,19 @@ class Unsealer:
 
     def _answer(self, payload: bytes, descriptors: list[int]) -> None:
         reply = descriptors[0]
+        keys: list[bytes] = []  # in clear, as long as the job lasts
         try:
             message = codec.decode(codec.frame_payload(payload))
+            if isinstance(message, protocol.Job):
+                keys += [key and self._transport.open(key) for key in keys_in(message)]
+                message = with_keys(message, keys)
             if isinstance(message, Forget):
                 _write(reply, Done(self._cache.forget(message.version_id)))
             elif isinstance(message, HealthQuestion):
                 cached, limit = self._cache.cached_bytes, self._cache.limit_bytes
-                _write(reply, HealthReport((), 0, 0, cached, limit, ""))
+                _write(reply, HealthReport(self._layers, 0, 0, cached, limit, ""))
+            elif isinstance(message, KeyQuestion):
+                _write(reply, KeyOffer(self._transport.public))
             elif isinstance(message, protocol.RekeyJob):
                 gone = partial(is_closed, reply)
                 _write(reply, rekey(message, descriptors[1:], self._cache.files, gone))
@@ -76,17 +96,22 @@ class Unsealer:
             kind = type(error).__name__
             _write(reply, to_refusal(DistributionCorrupt(f"unsealing failed ({kind})")))
         finally:
+            for key in keys:
+                memory.wipe(key)
             channel.close_all(descriptors)
 
     def _hand_on(self, job: protocol.Job, descriptors: list[int]) -> None:
-        images = JobImages(job, self._cache, self._budget_bytes)
+        # What the worker writes with goes to it alone, not through the fork server.
+        keys = tuple(keys_in(without_source_keys(job)))
+        images = JobImages(job, self._cache, self._budget_bytes, keys)
         start = Start(
             job_id=job.job_id,
             outputs=len(descriptors) - 1,
             scratch=_SCRATCH.get(type(job), 0),
             limits=job.limits,
         )
-        record = codec.encode(start) + codec.encode(without_source_keys(job))
+        unkeyed = with_keys(job, [b""] * len(keys))
+        record = codec.encode(start) + codec.encode(unkeyed)
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
@@ -133,7 +158,11 @@ def main(
     door: int, fork_server: int, vault: str, cache_bytes: int, budget_bytes: int
 ) -> None:
     """Be the unsealer over these inherited sockets; returns when the door closes."""
+    # Before anything is confined: it may take a capability.
+    layers = memory.keep_in_memory()
+    transport = TransportKey()
+    transport.try_out()
     lockdown.confine_unsealer(Path(vault))
     cache = ImageCache(Path(vault), cache_bytes)
     with socket.socket(fileno=door) as door_end, socket.socket(fileno=fork_server) as fork:
-        Unsealer(door_end, fork, cache, budget_bytes).serve()
+        Unsealer(door_end, fork, cache, budget_bytes, layers, transport).serve()

@@ -11,6 +11,7 @@ from sandbox.control import Start
 from sandbox.errors import ProtocolError, SandboxError, SandboxUnavailable
 from sandbox.intake import ingest
 from sandbox.intake.partition import partition
+from sandbox.job_keys import with_keys
 from sandbox.processes import channel, lockdown
 from sandbox.processes.answering import answer, write_all
 from sandbox.processes.image_source import PulledImages, open_everything
@@ -80,6 +81,7 @@ def _run(job: protocol.Job, given: Descriptors) -> tuple[protocol.Outcome, int]:
     family, kind = socket.AF_UNIX, socket.SOCK_STREAM
     with socket.socket(family, kind, 0, fileno=given.source) as source:
         images = PulledImages(source)
+        job = with_keys(job, images.keys)
         return _dispatch(job, given, images), images.opened_bytes
 
 

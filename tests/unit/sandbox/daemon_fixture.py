@@ -153,13 +153,16 @@ def is_alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def serving(directory: Path, *, workers: int = 2) -> Iterator[Served]:
+def serving(
+    directory: Path, *, workers: int = 2, more: tuple[str, ...] = ()
+) -> Iterator[Served]:
     vault, path = directory / "vault", directory / "run" / "sandbox.sock"
     vault.mkdir(exist_ok=True)
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "sandbox", "--socket", str(path)),
             *("--vault", str(vault), "--workers", str(workers), "--cache-mb", "64"),
+            *more,
         ],
         env={**os.environ, "BONDED_TEST_SECRET": "must-not-be-seen"},
         stderr=subprocess.DEVNULL,

@@ -42,11 +42,13 @@ MESSAGES: list[codec.Message] = [
     control.HealthQuestion(),
     control.Cancel("j"),
     control.Forget("v"),
+    control.KeyQuestion(),
+    control.KeyOffer(b"k"),
     control.Done(2),
     control.HealthReport((control.Layer("landlock", True, True),), 1, 0, 0, 0, "2"),
     control.Exit("j", control.Ending.LOST, 9),
     control.Start("job", 1, 2, protocol.Limits()),
-    control.Offered((("t", (1, 2)),), 3),
+    control.Offered((("t", (1, 2)),), 3, (b"", b"k")),
     control.Wanted((("t", (1, 0)),)),
 ]
 

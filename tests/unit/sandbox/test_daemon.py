@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow.parquet.encryption import create_decryption_properties
 
-from sandbox import codec, errors
+from sandbox import codec, errors, launcher
+from sandbox.control import KeyOffer, KeyQuestion
 from sandbox.files.sealing import SealReader
+from sandbox.job_keys import TransportKey, keys_in, seal_keys, with_keys
 from sandbox.launcher import Daemon
 from sandbox.protocol import (
     AnalyseJob,
@@ -296,6 +298,45 @@ def test_a_killed_worker_is_lost_and_the_next_job_runs(
     served.client.run(execute_job(served, mill, "after"))
 
 
+def public_key(served: Served) -> bytes:
+    from sandbox.door_address import connect_to
+
+    with connect_to(served.socket) as connection:
+        codec.send(connection, KeyQuestion())
+        offer = codec.receive(connection)
+    assert isinstance(offer, KeyOffer)
+    return offer.public
+
+
+@pytest.mark.parametrize("key", [b"g" * 32, b"g" * 80])
+def test_a_key_that_was_not_encrypted_to_the_unsealer_is_refused(
+    served: Served, mill: tuple[EncryptedTable, TableSchema], key: bytes
+) -> None:
+    from sandbox.door_address import connect_to
+
+    job = seal_keys(execute_job(served, mill, "clear"), public_key(served))
+    clear = with_keys(job, [key] * len(keys_in(job)))
+    with connect_to(served.socket) as connection:
+        codec.send(connection, clear)
+        reply = codec.receive(connection)
+
+    assert isinstance(reply, Refusal)
+    assert reply.code == "transport_key_unknown"
+
+
+def test_keys_are_encrypted_anew_for_a_daemon_that_was_started_anew(
+    served: Served,
+    mill: tuple[EncryptedTable, TableSchema],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stale = TransportKey().public
+    monkeypatch.setitem(launcher._PUBLIC_KEYS, str(served.socket), stale)
+
+    outcome = served.client.run(execute_job(served, mill, "stale"))
+
+    assert isinstance(outcome, ExecuteOutcome)
+
+
 def test_a_client_that_goes_away_cancels_its_job(served: Served) -> None:
     with contextlib.ExitStack() as stack:
         from sandbox.door_address import connect_to
@@ -303,12 +344,10 @@ def test_a_client_that_goes_away_cancels_its_job(served: Served) -> None:
 
         source = served.upload(big_csv(), "gone.sealed")
         connection = stack.enter_context(connect_to(served.socket))
-        codec.send(
-            connection,
-            ProfileJob(
-                "gone", source, Format.CSV, CsvOptions(), "v", "gone/staged", b"g" * 32
-            ),
+        job = ProfileJob(
+            "gone", source, Format.CSV, CsvOptions(), "v", "gone/staged", b"g" * 32
         )
+        codec.send(connection, seal_keys(job, public_key(served)))
         worker = wait_for_worker(served)
 
     stop = time.monotonic() + 10
