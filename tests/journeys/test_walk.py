@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,11 +16,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from django.apps import apps
 
 from exchange.audit.services import seal_all
 from exchange.audit.signing import verifier_key
 from exchange.catalogue import sandbox
 from exchange.catalogue.services import partition_version
+from exchange.keys.models import DataKey, KeyState
+from exchange.keys.services import unwrap
 from exchange.queries import releases, selectors
 from exchange.queries.models import Query, Release
 from exchange.queries.services import dry_run
@@ -37,6 +41,7 @@ from tests.factories.walk import (
     registered,
     with_policy,
 )
+from tests.unit.sandbox import key_search
 
 pytestmark = [pytest.mark.django_db, pytest.mark.sandboxed]
 PATIENCE_SECONDS = 60.0
@@ -189,3 +194,33 @@ def opened(query: Query) -> Release:
     seal_all()
     releases.open_covered()
     return Release.objects.get(query=query)
+
+
+def test_walk_leaves_no_key_on_the_disk_and_none_in_the_database(
+    house: House, node: tuple[Daemon, Path]
+) -> None:
+    """Of the keys that opened the data on the way; here they are unwrapped to look for."""
+    query = answered(house, granted(house))
+    assert query.state == "held"
+    keys = [unwrap(key) for key in DataKey.objects.filter(state=KeyState.ACTIVE)]
+    assert len(keys) >= 2  # the version's and the result's
+
+    rows = "\n".join(
+        repr(row)
+        for model in apps.get_models()
+        for row in model._default_manager.values_list()
+    )
+    assert "torque" in rows  # the rows are there
+    database = rows.encode() + b"".join(
+        bytes(value)
+        for model in apps.get_models()
+        for row in model._default_manager.values_list()
+        for value in row
+        if isinstance(value, bytes | memoryview)
+    )
+
+    assert key_search.count_in(database, keys) == 0
+    _, vault = node
+    assert any(vault.rglob("shard-*"))
+    for place in (vault.parent, Path(os.environ["BONDED_HOME"])):
+        assert key_search.in_files(place, keys) == []
