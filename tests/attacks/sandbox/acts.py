@@ -35,7 +35,7 @@ def sleep(seconds: float) -> str:
     return "slept"
 
 
-def descriptors(marks: list[str]) -> list[dict[str, object]]:
+def descriptors(marks: list[str], _named: str) -> list[dict[str, object]]:
     """Walk over every descriptor: what it is, and which of `marks` its bytes hold."""
     found: list[dict[str, object]] = []
     for number in range(_MOST_DESCRIPTORS):

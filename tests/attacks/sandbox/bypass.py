@@ -26,6 +26,7 @@ PYTHON = "python "
 
 def run_unchecked(job: protocol.ExecuteJob, images: ImageSource) -> Any:
     """Take the place of `sandbox.execute.run` in this test's fork server."""
+    paths = open_everything(images)
     if job.sql.startswith(PYTHON):
         from tests.attacks.sandbox import acts
 
@@ -34,7 +35,7 @@ def run_unchecked(job: protocol.ExecuteJob, images: ImageSource) -> Any:
         return _outcome([(json.dumps(said, default=str),)])
     # A worker takes one thread for little content; bombs get all that may be had.
     limits = dataclasses.replace(job.limits, threads=2)
-    engine = open_engine(open_everything(images), limits)
+    engine = open_engine(paths, limits)
     return _outcome(engine.execute(job.sql).fetchall())
 
 
