@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import os
 import socket
 import threading
@@ -37,6 +38,8 @@ from sandbox.refusal import to_refusal
 
 # A CSV upload is put together in one file, and recoded into another.
 _SCRATCH: dict[type, int] = {protocol.ProfileJob: 2}
+
+_LOADED_LATE = ("cryptography.hazmat.backends.openssl.backend",)
 
 
 class Unsealer:
@@ -151,6 +154,12 @@ def _write(reply: int, message: codec.Message) -> None:
             codec.send(answer, message)
         except OSError:
             return  # the door gave the request up
+
+
+def prepare() -> None:
+    """Load what libraries load at their first need: later no module is readable."""
+    for name in _LOADED_LATE:
+        importlib.import_module(name)
 
 
 def main(
