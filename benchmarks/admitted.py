@@ -6,6 +6,7 @@ derived measures written out. Each minimum of `runs`, in turn; two threads.
 
 released   from the job's frame to the outcome's, through the daemon
 worker     the worker's own wall time in it
+cpu        the worker's processor seconds over plain DuckDB's
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 from benchmarks.daemon import serving
 from benchmarks.engine_process import LIMITS, EngineProcess, plain_engine
 from benchmarks.options import Options
-from benchmarks.report import Report, Row, geometric_mean
+from benchmarks.report import Report, geometric_mean
 from benchmarks.tpch_asked import ASKED
 from benchmarks.tpch_data import Tpch, prepare, say
 from benchmarks.tpch_queries import QUERIES
@@ -35,7 +36,7 @@ from sandbox.quoting import quoted
 
 POLICY = Path(__file__).with_name("tpch_policy.yaml")
 PURPOSE = "market-analysis"
-_GOAL = "<= 1.5"
+_ALLOWED, _GOAL = "<= 2.5", "<= 1.5"
 _SLOW_SECONDS = 20.0  # what takes so long is timed once
 _numbers = count()
 
@@ -51,13 +52,15 @@ def run(options: Options) -> Report:
             for name in QUERIES:
                 if options.wants(name):
                     _measure(report, releasing, plain, name, options.runs)
-    ratios = [row.ratio for row in report.rows if row.metric == "released" and row.ratio]
-    if ratios:
-        met = sum(ratio <= 2.5 for ratio in ratios)
-        report.rows.append(
-            Row("geometric mean", "released", 0, "", None, geometric_mean(ratios), _GOAL)
-        )
-        report.note(f"{len(ratios)} of {len(QUERIES)} released; {met} within 2.5.")
+    for metric, target in (("released", _GOAL), ("cpu", "")):
+        rows = [row for row in report.rows if row.metric == metric and row.yardstick]
+        if rows:
+            ours = geometric_mean([row.value for row in rows])
+            plain_mean = geometric_mean([row.yardstick or 1.0 for row in rows])
+            report.compare("geometric mean", metric, ours / 1e3, plain_mean / 1e3, target)
+    released = [row for row in report.rows if row.target == _ALLOWED]
+    met = sum(row.is_met is True for row in released)
+    report.note(f"{len(released)} of {len(QUERIES)} released; {met} within 2.5.")
     return report
 
 
@@ -128,17 +131,21 @@ def _measure(
             report.note(f"{case}: not released, {error.code}: {error.message}")
             continue
         expected = plain.ask(sql).rows
-        outer, inner, base = [], [], []
+        outer, inner, cpu, base, base_cpu = [], [], [], [], []
         for _ in range(runs):
-            base.append(plain.ask(sql).seconds)
+            answer = plain.ask(sql)
+            base.append(answer.seconds)
+            base_cpu.append(answer.cpu_seconds)
             started = time.perf_counter()
             outcome = releasing.release(sql, fingerprint)
             outer.append(time.perf_counter() - started)
             inner.append(outcome.metering.wall_seconds)
+            cpu.append(outcome.metering.cpu_seconds)
             if outer[-1] > _SLOW_SECONDS:
                 break
-        report.compare(case, "released", min(outer), min(base), "<= 2.5")
+        report.compare(case, "released", min(outer), min(base), _ALLOWED)
         report.compare(case, "worker", min(inner), min(base))
+        report.compare(case, "cpu", min(cpu), min(base_cpu))
         report.note(f"{case}: {_cells(first, expected)}")
         return
 
@@ -151,10 +158,7 @@ def _cells(outcome: ExecuteOutcome, expected: Sequence[Sequence[Any]]) -> str:
         if not withheld
     ]
     same = sum(any(map(_alike, [row], [other])) for row in whole for other in expected)
-    return (
-        f"{len(outcome.rows)} rows, {len(whole)} whole, {same} of them as plain DuckDB's;"
-        f" {outcome.metering.cpu_seconds:.2f} s of processor"
-    )
+    return f"{len(outcome.rows)} rows, {len(whole)} whole, {same} of them as plain DuckDB's"
 
 
 def _alike(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:

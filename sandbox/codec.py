@@ -11,6 +11,7 @@ import base64
 import binascii
 import dataclasses
 import json
+import math
 import socket
 import struct
 import types
@@ -182,8 +183,8 @@ def _from_json(hint: Any, value: Any, place: str) -> Any:
         if isinstance(value, str) and value in {member.value for member in hint}:
             return hint(value)
         raise _misfit(place, "one of the words of its list", value)
-    if hint is float and type(value) is int:
-        return float(value)
+    if hint is float and type(value) in (int, float):
+        return _finite(value, place)
     if hint is type(None) and value is None:
         return None
     if hint in (str, int, float, bool) and type(value) is hint:
@@ -237,6 +238,17 @@ def _bytes_from_json(value: Any, place: str) -> bytes:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ProtocolError(f"{place} was expected to be base64") from error
+
+
+def _finite(value: float, place: str) -> float:
+    """The number; no deadline may be one that never comes."""
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ProtocolError(f"{place}: expected a finite number")
+    return number
 
 
 def _misfit(place: str, expected: str, value: Any) -> ProtocolError:

@@ -17,6 +17,7 @@ from exchange.api.resource import RETRY_AFTER_SECONDS, Resource, awaiting
 from exchange.api.waiting import PREFER, Outcome, work_ended
 from exchange.catalogue.selectors import version_visible_to
 from exchange.errors import NotFound
+from exchange.keys.selectors import organisation_seen_by
 from exchange.operations.models import Operation
 from exchange.parties.models import Scope
 from exchange.queries.selectors import query_visible_to, release_visible_to
@@ -84,4 +85,8 @@ class Operations(Resource):
         for visible, name in TARGETS:
             with suppress(NotFound):
                 return reverse(name, args=[visible(self.reader, operation.target_id).pk])
+        with suppress(NotFound):
+            organisation = organisation_seen_by(self.reader, operation.target_id)
+            where = reverse("api:organisation-key")
+            return f"{where}?organisation={organisation.slug}"
         return None

@@ -15,6 +15,7 @@ from exchange.api.datasets import Datasets
 from exchange.api.errors import unknown_address
 from exchange.api.grants import Grants
 from exchange.api.health import Health
+from exchange.api.keys import Keys
 from exchange.api.operations import Operations
 from exchange.api.policies import Policies
 from exchange.api.queries import Queries
@@ -81,6 +82,17 @@ urlpatterns = [
         get="starting_policies",
     ),
     *acts(Versions, "versions", "version", "retry", "partition", "publish", "withdraw"),
+    at("versions/<uuid:pk>/rotate-key", Keys, "version-rotate-key", post="rotate_version"),
+    at(
+        "versions/<uuid:pk>/destroy-key",
+        Keys,
+        "version-destroy-key",
+        post="destroy_version",
+    ),
+    at("keys", Keys, "keys", get="list"),
+    at("keys/organisation", Keys, "organisation-key", get="organisation"),
+    at("keys/organisation/rotate", Keys, "organisation-key-rotate", post="rotate"),
+    at("keys/organisation/destroy", Keys, "organisation-key-destroy", post="destroy_all"),
     at("offers/<uuid:pk>", Offers, "offer", get="retrieve"),
     at("requests", Requests, "requests", get="list", post="create"),
     at("requests/<uuid:pk>", Requests, "request", get="retrieve"),

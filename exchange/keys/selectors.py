@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet
+from django.core.exceptions import ValidationError
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
+from exchange.errors import NotFound
 from exchange.keys.choice import ProviderKind, kind_of
 from exchange.keys.models import DataKey, KeyState, MasterKey, OrganisationKey
-from exchange.parties.models import Organisation
+from exchange.keys.permissions import may_manage_keys, may_see_keys
+from exchange.parties.models import Organisation, User
+from exchange.parties.permissions import sees_all_evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +86,29 @@ def counts_by_purpose(organisation: Organisation) -> list[PurposeCount]:
 def newest_master() -> MasterKey | None:
     """The master key that was noted last; None before any key was wrapped."""
     return MasterKey.objects.filter(retired_at=None).order_by("-pk").first()
+
+
+def organisations_seen_by(user: User) -> QuerySet[Organisation]:
+    """Those whose keys' states the reader may see: own ones, or for a regulator all."""
+    held = Organisation.objects.filter(
+        Exists(OrganisationKey.objects.filter(organisation=OuterRef("pk")))
+    )
+    if sees_all_evidence(user):
+        return held
+    mine = Organisation.objects.filter(members=user).distinct()
+    managed = [o.pk for o in mine if may_manage_keys(user, o)]
+    return Organisation.objects.filter(pk__in=managed)
+
+
+def organisation_seen_by(user: User, public_id: UUID | str) -> Organisation:
+    """The organisation of that id, if the reader may see its keys' states, or NotFound."""
+    try:
+        found = Organisation.objects.filter(public_id=public_id).first()
+    except (ValidationError, ValueError):
+        found = None
+    if found is None or not may_see_keys(user, found):
+        raise NotFound(
+            "there is no such organisation, or its keys are not for this reader",
+            hint="Data stewards, administrators and a regulator see the keys' states.",
+        )
+    return found

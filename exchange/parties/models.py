@@ -44,6 +44,7 @@ class Scope(StrEnum):
     RELEASES_READ = "releases:read"
     EVIDENCE_READ = "evidence:read"
     PARTIES_WRITE = "parties:write"
+    KEYS_WRITE = "keys:write"
 
 
 class Organisation(models.Model):

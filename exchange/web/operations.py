@@ -17,16 +17,21 @@ from django.views.decorators.http import require_POST
 from exchange.audit.models import AuditEvent
 from exchange.audit.selectors import latest_checkpoint
 from exchange.catalogue import sandbox
+from exchange.catalogue.forgetting import FORGET
+from exchange.catalogue.keywork import ROTATE
 from exchange.catalogue.models import DatasetVersion
+from exchange.catalogue.rekeying import REKEY
 from exchange.catalogue.selectors import version_visible_to
 from exchange.catalogue.services import retry_version
+from exchange.catalogue.uploads import PARTITION, PROFILE
 from exchange.errors import NotFound
 from exchange.keys.standing import standing
 from exchange.operations import services
 from exchange.operations.models import Operation, OperationState
 from exchange.parties.models import Kind, User
 from exchange.queries.selectors import queries_visible_to, query_visible_to
-from exchange.queries.services import retry_query
+from exchange.queries.services import ANALYSE, RUN, retry_query
+from exchange.queries.shredding import SHRED
 from exchange.web.access import UserRequest, signed_in
 from exchange.web.filters import kept
 from exchange.web.page import problem_of, render_page
@@ -56,6 +61,7 @@ def operations_visible_to(user: User) -> QuerySet[Operation]:
             *DatasetVersion.objects.filter(dataset__organisation__in=own)
             .order_by("-created_at")
             .values_list("pk", flat=True)[:1000],
+            *(str(organisation.public_id) for organisation in own),
             *queries_visible_to(user)
             .order_by("-submitted_at")
             .values_list("pk", flat=True)[:1000],
@@ -67,6 +73,10 @@ def operations_visible_to(user: User) -> QuerySet[Operation]:
 KIND_WORDS: dict[str, Callable[[], str]] = {
     "catalogue.profile": lambda: _("Read and profile an upload"),
     "catalogue.partition": lambda: _("Partition and encrypt a dataset version"),
+    "catalogue.forget": lambda: _("Have the sandbox forget a version"),
+    "catalogue.rekey": lambda: _("Write a version anew under a new key"),
+    "keys.rotate": lambda: _("Rotate an organisation's key"),
+    "queries.shred_organisation": lambda: _("End what stood on an organisation's key"),
     "queries.analyse": lambda: _("Analyse a query"),
     "queries.run": lambda: _("Run a query"),
     "queries.subset": lambda: _("Make a subset package"),
@@ -79,6 +89,8 @@ def kind_words(kind: str) -> str:
 
 def _target_url(operation: Operation) -> str:
     stage = operation.kind.partition(".")[0]
+    if operation.kind in (FORGET, REKEY, ROTATE, SHRED):
+        return reverse("keys:list")
     if stage == "catalogue":
         return reverse("publishing:columns", args=[operation.target_id])
     if stage == "queries":
@@ -124,11 +136,10 @@ def restart(request: UserRequest, public_id: str) -> HttpResponse:
     operation = operations_visible_to(request.user).filter(public_id=public_id).first()
     if operation is None:
         raise NotFound(_("No such operation is here for you."))
-    stage = operation.kind.partition(".")[0]
-    if stage == "catalogue":
+    if operation.kind in (PROFILE, PARTITION):
         version = version_visible_to(request.user, operation.target_id)
         retry_version(version=version, by=request.user)
-    elif stage == "queries":
+    elif operation.kind in (ANALYSE, RUN):
         retry_query(
             query=query_visible_to(request.user, operation.target_id), by=request.user
         )

@@ -142,6 +142,7 @@ def scope_words(scope: Scope | str) -> str:
         Scope.RELEASES_READ: _("Download results and subsets"),
         Scope.EVIDENCE_READ: _("Read the audit log, case files and receipts"),
         Scope.PARTIES_WRITE: _("Manage organisations and members"),
+        Scope.KEYS_WRITE: _("Rotate and destroy keys"),
     }[Scope(scope)]
 
 

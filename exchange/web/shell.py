@@ -97,10 +97,17 @@ def _menu(standing: Standing, waiting: int) -> Iterator[tuple[str, Entries]]:
         ]
     yield _("Exchange"), use
     if standing.may("view_evidence"):
-        yield (
-            _("Evidence"),
-            [(_("Audit log"), "audit:list", 0), (_("Case files"), "audit:cases", 0)],
-        )
+        evidence: Entries = [
+            (_("Audit log"), "audit:list", 0),
+            (_("Case files"), "audit:cases", 0),
+        ]
+        if (
+            standing.may("manage_datasets")
+            or standing.may("administer")
+            or standing.is_regulator
+        ):
+            evidence.append((_("Keys"), "keys:list", 0))
+        yield _("Evidence"), evidence
         yield (
             _("Node"),
             [

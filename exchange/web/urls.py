@@ -12,6 +12,7 @@ from exchange.web import (
     catalogue,
     grants,
     home,
+    keys,
     operations,
     parties,
     policies,
@@ -117,6 +118,20 @@ _operations: Patterns = [
     path("health/", operations.health, name="health"),
 ]
 
+_keys: Patterns = [
+    path("keys/", keys.listing, name="list"),
+    path("keys/<slug:slug>/rotate/", keys.rotate, name="rotate"),
+    path("keys/<slug:slug>/destroy/", keys.destroy_organisation, name="destroy"),
+    path(
+        "versions/<uuid:version_id>/key/rotate/", keys.rotate_version, name="rotate_version"
+    ),
+    path(
+        "versions/<uuid:version_id>/key/destroy/",
+        keys.destroy_version,
+        name="destroy_version",
+    ),
+]
+
 urlpatterns: Patterns = [
     path("", include((_home, "home"))),
     path("", include((_parties, "parties"))),
@@ -125,5 +140,6 @@ urlpatterns: Patterns = [
     path("", include((_agreements, "agreements"))),
     path("", include((_queries, "queries"))),
     path("", include((_audit, "audit"))),
+    path("", include((_keys, "keys"))),
     path("", include((_operations, "operations"))),
 ]

@@ -21,6 +21,7 @@ import duckdb
 from policies.errors import PolicyError
 from sandbox import codec, protocol
 from sandbox.errors import EngineFailed, ResourceExceeded, SandboxError
+from sandbox.files.vault import NO_SPACE, no_space
 from sandbox.refusal import to_refusal
 
 # An outcome, and the bytes of images that were opened for it.
@@ -80,6 +81,8 @@ def _errors_as_ours(limits: protocol.Limits) -> Iterator[None]:
             hint="Simplify it, or report it with its fingerprint.",
         ) from error
     except OSError as error:
+        if error.errno in NO_SPACE:
+            raise no_space() from error
         if error.errno != errno.EFBIG:
             raise
         # Files in memory are memory too, and a file's size has the limit of the memory.

@@ -34,6 +34,7 @@ from sandbox.control import (
 )
 from sandbox.door_address import listen_at
 from sandbox.errors import ProtocolError, SandboxError, SandboxUnavailable
+from sandbox.files.vault import sweep_parts
 from sandbox.processes.jobs import JobDesk
 from sandbox.processes.selfcheck import check_lockdown
 from sandbox.processes.users import Account, Users, is_allowed_peer
@@ -258,6 +259,8 @@ def run(configuration: Configuration) -> int:
         if users is not None:
             os.chown(directory, users.keeper.user, users.keeper.group)
     with _only_one(configuration.socket):
+        if swept := sweep_parts(configuration.vault):
+            _log.warning("removed %d parts of outputs that a crash left behind", swept)
         daemon = Daemon(configuration, layers)
         if users is not None:
             users.keeper.become()

@@ -6,126 +6,26 @@ does not hide a hole in another.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import resource
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 
 from sandbox.control import Layer
 from sandbox.errors import SandboxError, SandboxUnavailable
-from sandbox.processes import lockdown, syscalls
+from sandbox.files.pme import seal
+from sandbox.processes import forbidden, lockdown, syscalls
 from sandbox.protocol import Limits
 
 _LIMITS = Limits(deadline_seconds=20, memory_bytes=256 * 1024**2)
 _FILES, _CALLS, _WHOLE, _LIMITED = "landlock", "seccomp", "worker", "limits"
-
-
-def _read_file() -> None:
-    os.open("/etc/passwd", os.O_RDONLY)
-
-
-def _read_parent_environment() -> None:
-    os.open(f"/proc/{os.getppid()}/environ", os.O_RDONLY)
-
-
-def _list_directory() -> None:
-    os.open("/", os.O_RDONLY | os.O_DIRECTORY)
-
-
-def _write_file() -> None:
-    os.open(f"/tmp/.bonded-selfcheck-{os.getpid()}", os.O_WRONLY | os.O_CREAT)  # noqa: S108 - tried because it must fail
-
-
-def _open_for_writing() -> None:
-    os.open("/dev/null", os.O_WRONLY)
-
-
-def _internet_socket() -> None:
-    socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-
-
-def _unix_socket() -> None:
-    socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-
-
-def _spawn() -> None:
-    subprocess.run([sys.executable, "-c", ""], check=False)
-
-
-def _fork() -> None:
-    if os.fork() == 0:
-        os._exit(0)
-
-
-def _execute() -> None:
-    os.execv("/bin/true", ["true"])  # noqa: S606 - tried because it must fail
-
-
-def _signal_parent() -> None:
-    os.kill(os.getppid(), 0)
-
-
-def _trace_parent() -> None:
-    syscalls.attach_to(os.getppid())
-
-
-def _read_parent_memory() -> None:
-    # Any mapped address will do: after a fork, this object lies there in the parent too.
-    syscalls.read_memory_of(os.getppid(), id(_FILES), 16)
-
-
-def _io_uring() -> None:
-    syscalls.set_up_io_uring()
-
-
-def _new_namespace() -> None:
-    syscalls.unshare(syscalls.Namespace.USER)
-
-
-def _raise_limit() -> None:
-    # Root may raise limits; a worker must not be root any more.
-    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
-
-
-def _use_memory() -> None:
-    bytearray(2 * 1024**3)
-
-
-def _see_environment() -> None:
-    if not os.environ:
-        raise PermissionError
-
-
-_FILE_ATTACKS = (_read_file, _read_parent_environment, _list_directory, _write_file)
-_CALL_ATTACKS = (
-    _open_for_writing,
-    _internet_socket,
-    _unix_socket,
-    _spawn,
-    _fork,
-    _execute,
-    _signal_parent,
-    _trace_parent,
-    _read_parent_memory,
-    _io_uring,
-    _new_namespace,
-)
-_LIMIT_ATTACKS = (_use_memory,)
-_ATTACKS: Mapping[str, tuple[Callable[[], None], ...]] = {
-    _FILES: _FILE_ATTACKS,
-    _CALLS: _CALL_ATTACKS,
-    _LIMITED: _LIMIT_ATTACKS,
-    _WHOLE: (
-        *_FILE_ATTACKS,
-        *_CALL_ATTACKS,
-        *_LIMIT_ATTACKS,
-        _raise_limit,
-        _see_environment,
-    ),
+_ATTACKS: Mapping[str, tuple[forbidden.Attack, ...]] = {
+    _FILES: forbidden.FILE_ATTACKS,
+    _CALLS: forbidden.CALL_ATTACKS,
+    _LIMITED: forbidden.LIMIT_ATTACKS,
+    _WHOLE: forbidden.WORKER_ATTACKS,
 }
 
 
@@ -155,12 +55,14 @@ def _required(name: str, rests_on: str) -> Layer:
     result = _in_child(lambda report: _attack(name, report))
     if result is None:
         return Layer(name, required=True, on=False, reason="the check died")
-    on = result == ""
-    return Layer(name, required=True, on=on, reason=rests_on if on else result)
+    if not result.isdecimal():
+        return Layer(name, required=True, on=False, reason=result)
+    stopped = f"{rests_on}; {result} attempts were stopped"
+    return Layer(name, required=True, on=True, reason=stopped)
 
 
 def _optional() -> tuple[Layer, ...]:
-    namespaces = _in_child(lambda report: _say(report, lockdown.leave_namespaces()))
+    namespaces = _in_child(lambda report: _say(report, _leave_network()))
     own_user = os.geteuid() == 0
     return (
         Layer(
@@ -184,8 +86,21 @@ def _optional() -> tuple[Layer, ...]:
     )
 
 
+def _leave_network() -> str:
+    """Leave the namespaces and look whether the network is gone; returns why not."""
+    if problem := lockdown.leave_namespaces():
+        return problem
+    try:
+        with socket.socket(socket.AF_INET) as client:
+            client.connect(("127.0.0.1", 9))
+    except OSError as error:
+        return "" if error.errno == errno.ENETUNREACH else "the network is still there"
+    return "the network is still there"
+
+
 def _attack(name: str, report: int) -> None:
     """In the child: put the layer on, try its attacks, report those that succeeded."""
+    attacks = _ATTACKS[name]
     try:
         if name == _FILES:
             lockdown.confine_files()
@@ -194,12 +109,21 @@ def _attack(name: str, report: int) -> None:
         elif name == _LIMITED:
             lockdown.set_limits(_LIMITS, files=64)
         else:
-            lockdown.confine_worker(_LIMITS, parent=os.getppid(), keep=[report])
+            sealed = _sealed_file()
+            attacks += forbidden.attacks_on(sealed)
+            lockdown.confine_worker(_LIMITS, parent=os.getppid(), keep=[report, sealed])
     except SandboxError as error:
         _say(report, error.message)
         return
-    succeeded = [attack.__name__.strip("_") for attack in _ATTACKS[name] if _works(attack)]
-    _say(report, f"got through: {', '.join(succeeded)}" if succeeded else "")
+    succeeded = [attack.__name__.strip("_") for attack in attacks if _works(attack)]
+    _say(report, f"got through: {', '.join(succeeded)}" if succeeded else str(len(attacks)))
+
+
+def _sealed_file() -> int:
+    descriptor = os.memfd_create("selfcheck", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(descriptor, b"sealed")
+    seal(descriptor)
+    return descriptor
 
 
 def _works(attack: Callable[[], None]) -> bool:

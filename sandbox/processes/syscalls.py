@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import platform
 import resource
@@ -25,12 +26,14 @@ _CAPSET = {"x86_64": 126, "aarch64": 91}
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _PROCESS_VM_READV = {"x86_64": 310, "aarch64": 270}
 _PTRACE = {"x86_64": 101, "aarch64": 117}
+_KEYCTL = {"x86_64": 250, "aarch64": 219}
 _IO_URING_SETUP = 425
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 _PTRACE_ATTACH = 16
+_KEYCTL_GET_KEYRING_ID, _KEY_OF_PROCESS = 0, -2
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _LANDLOCK_VERSION_FLAG = 1
 _LANDLOCK_RULE_PATH_BENEATH = 1
@@ -177,8 +180,34 @@ def attach_to(pid: int) -> None:
 
 
 def set_up_io_uring() -> int:
-    """Make a ring that bypasses system call filters: an attack the self-check tries."""
+    """Make a ring that goes round system call filters: an attack the self-check tries."""
     return _syscall(_IO_URING_SETUP, 4, bytes(256))
+
+
+def find_keyring() -> int:
+    """Return this process's keyring: an attack that the self-check tries."""
+    return _syscall(_KEYCTL[machine()], _KEYCTL_GET_KEYRING_ID, _KEY_OF_PROCESS, 1)
+
+
+def allow_dumps() -> None:
+    """Undo `forbid_dumps`: an attack that the self-check tries."""
+    _prctl(_PR_SET_DUMPABLE, 1)
+
+
+def make_memory_executable() -> None:
+    """Have written memory run as code: an attack that the self-check tries."""
+    with mmap.mmap(-1, mmap.PAGESIZE) as memory:
+        start = ctypes.addressof(view := ctypes.c_char.from_buffer(memory))
+        try:
+            _check(
+                _LIBC.mprotect(
+                    ctypes.c_void_p(start),
+                    ctypes.c_size_t(mmap.PAGESIZE),
+                    ctypes.c_int(mmap.PROT_READ | mmap.PROT_EXEC),
+                )
+            )
+        finally:
+            del view
 
 
 def _prctl(option: int, value: int) -> None:

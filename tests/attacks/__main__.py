@@ -6,7 +6,7 @@ import argparse
 import importlib
 from pathlib import Path
 
-NAMES = ("corpus", "bombs")
+NAMES = ("corpus", "bombs", "layers")
 
 
 def main() -> None:

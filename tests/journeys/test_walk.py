@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,14 +16,21 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from django.apps import apps
 
 from exchange.audit.services import seal_all
 from exchange.audit.signing import verifier_key
 from exchange.catalogue import sandbox
+from exchange.catalogue.rekeying import rekey_version
 from exchange.catalogue.services import partition_version
+from exchange.errors import Refused
+from exchange.keys.models import DataKey, KeyState
+from exchange.keys.services import unwrap
+from exchange.operations.models import Operation
 from exchange.queries import releases, selectors
 from exchange.queries.models import Query, Release
 from exchange.queries.services import dry_run
+from exchange.queries.shredding import shred_version, words_for_version
 from ledger.errors import LedgerError
 from ledger.receipt import verify_receipt
 from sandbox.errors import SandboxUnavailable
@@ -37,6 +45,7 @@ from tests.factories.walk import (
     registered,
     with_policy,
 )
+from tests.unit.sandbox import key_search
 
 pytestmark = [pytest.mark.django_db, pytest.mark.sandboxed]
 PATIENCE_SECONDS = 60.0
@@ -189,3 +198,66 @@ def opened(query: Query) -> Release:
     seal_all()
     releases.open_covered()
     return Release.objects.get(query=query)
+
+
+def test_walk_goes_on_after_its_files_were_written_anew_and_ends_with_their_key(
+    house: House, node: tuple[Daemon, Path]
+) -> None:
+    """Rekeyed by the real sandbox: it answers on. Shredded: no image, file or answer."""
+    daemon, vault = node
+    grant = granted(house)
+    version = grant.version
+    first = answered(house, grant)
+    before = set(version.files.values_list("sha256", flat=True))
+
+    rekey_version(version=version, by=house.steward)
+    perform_all()
+
+    rekeyed = Operation.objects.get(kind="catalogue.rekey")
+    assert rekeyed.state == "done", (rekeyed.error_code, rekeyed.error_message)
+    assert before.isdisjoint(version.files.values_list("sha256", flat=True))
+    by_failure = "SELECT type, avg(torque) AS mean FROM runs GROUP BY type"
+    second = answered(house, grant, sql=by_failure)
+    assert (first.state, second.state) == ("held", "held"), second.error_message
+
+    shred_version(
+        version=version, confirmation=words_for_version(version), by=house.steward
+    )
+    perform_all()
+
+    assert list((vault / "versions" / str(version.pk)).iterdir()) == []
+    assert daemon.forget(str(version.pk)) == 0
+    with pytest.raises(Refused) as caught:
+        answered(house, grant, sql="SELECT failure, count(*) FROM runs GROUP BY failure")
+    assert caught.value.code == "version_key_destroyed"
+    assert b"".join(releases.release_content(release=opened(first), by=house.builder))
+
+
+def test_walk_leaves_no_key_on_the_disk_and_none_in_the_database(
+    house: House, node: tuple[Daemon, Path]
+) -> None:
+    """Of the keys that opened the data on the way; here they are unwrapped to look for."""
+    query = answered(house, granted(house))
+    assert query.state == "held"
+    keys = [unwrap(key) for key in DataKey.objects.filter(state=KeyState.ACTIVE)]
+    assert len(keys) >= 2  # the version's and the result's
+
+    rows = "\n".join(
+        repr(row)
+        for model in apps.get_models()
+        for row in model._default_manager.values_list()
+    )
+    assert "torque" in rows  # the rows are there
+    database = rows.encode() + b"".join(
+        bytes(value)
+        for model in apps.get_models()
+        for row in model._default_manager.values_list()
+        for value in row
+        if isinstance(value, bytes | memoryview)
+    )
+
+    assert key_search.count_in(database, keys) == 0
+    _, vault = node
+    assert any(vault.rglob("shard-*"))
+    for place in (vault.parent, Path(os.environ["BONDED_HOME"])):
+        assert key_search.in_files(place, keys) == []

@@ -9,39 +9,34 @@ of this is reachable from `sandbox` itself.
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import json
 import subprocess
 import sys
 from typing import Any
 
-import duckdb
-
 from sandbox import __main__ as entry
 from sandbox import execute, protocol
 from sandbox.engine import open_engine
 from sandbox.processes import daemon
+from sandbox.processes.image_source import ImageSource, open_everything
 
 PYTHON = "python "
 
 
-def run_unchecked(job: protocol.ExecuteJob, *given: Any, **more: Any) -> Any:
+def run_unchecked(job: protocol.ExecuteJob, images: ImageSource) -> Any:
     """Take the place of `sandbox.execute.run` in this test's fork server."""
+    paths = open_everything(images)
     if job.sql.startswith(PYTHON):
         from tests.attacks.sandbox import acts
 
         name, _, arguments = job.sql.removeprefix(PYTHON).partition(" ")
         said = getattr(acts, name)(*json.loads(arguments or "[]"))
         return _outcome([(json.dumps(said, default=str),)])
-    engines = [
-        item
-        for item in (*given, *more.values())
-        if isinstance(item, duckdb.DuckDBPyConnection)
-    ]
-    if engines:
-        return _outcome(engines[0].execute(job.sql).fetchall())
-    with contextlib.closing(open_engine({}, job.limits)) as engine:
-        return _outcome(engine.execute(job.sql).fetchall())
+    # A worker takes one thread for little content; bombs get all that may be had.
+    limits = dataclasses.replace(job.limits, threads=2)
+    engine = open_engine(paths, limits)
+    return _outcome(engine.execute(job.sql).fetchall())
 
 
 def _outcome(rows: list[Any]) -> protocol.ExecuteOutcome:

@@ -202,9 +202,10 @@ def _surroundings() -> Iterator[Target]:
         )
 
 
-def cells(row: dict[str, str]) -> list[str]:
-    """One row for people: what stopped it, or a dash where it got through."""
-    return ["–" if said == THROUGH else said for said in row.values()]
+def cells(row: dict[str, str], names: list[str]) -> list[str]:
+    """One row for people: what stopped it, a dash where it got through, or nothing."""
+    said = (row.get(name, "") for name in names)
+    return ["–" if what == THROUGH else what for what in said]
 
 
 def _write_parquet(path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +17,13 @@ import pytest
 
 from sandbox.engine import open_engine
 from sandbox.errors import SandboxUnavailable
-from sandbox.processes import lockdown, selfcheck, syscalls
+from sandbox.processes import daemon, forbidden, lockdown, selfcheck, syscalls
 from sandbox.protocol import Limits
 
 pytestmark = pytest.mark.sandboxed
 LIMITS = Limits(deadline_seconds=20, memory_bytes=256 * 1024**2)
+# One instruction: whatever comes, allow it.
+ALLOW_ALL = struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000)
 ATTACKS = selfcheck._ATTACKS["worker"]
 
 
@@ -58,7 +61,7 @@ def beside_a_bystander(attack: Callable[[], None]) -> object:
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        if attack is selfcheck._trace_parent:
+        if attack is forbidden._trace_parent:
             # The tracer stops its parent for good: that is the success.
             time.sleep(1)
             stopped = "(stopped)" in Path(f"/proc/{bystander}/status").read_text() or (
@@ -82,13 +85,13 @@ def test_attack_is_blocked_in_a_worker(attack: Callable[[], None]) -> None:
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: a.__name__.strip("_"))
 def test_attack_succeeds_without_the_lock_down(attack: Callable[[], None]) -> None:
     switch = Path("/proc/sys/kernel/io_uring_disabled")
-    if attack is selfcheck._io_uring and switch.exists() and switch.read_text() != "0\n":
+    if attack is forbidden._io_uring and switch.exists() and switch.read_text() != "0\n":
         pytest.skip("this kernel has io_uring switched off")
 
     said = beside_a_bystander(attack)
 
     # /bin/true replaced the child, which then says nothing; the memory hog may be held.
-    assert said is None or (attack is selfcheck._execute and said == "status 0")
+    assert said is None or (attack is forbidden._execute and said == "status 0")
 
 
 ENGINE_ATTACKS = [
@@ -205,3 +208,47 @@ def test_check_lockdown_refuses_without_landlock(monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(SandboxUnavailable, match="Landlock"):
         selfcheck.check_lockdown()
+
+
+def _open_to_all(readable: tuple[str, ...] = ()) -> None:
+    """A Landlock rule set that forgot to forbid reading."""
+    real_restrict(("/", *readable))
+
+
+real_restrict = syscalls.landlock_restrict
+
+
+@pytest.mark.parametrize(
+    ("module", "step", "hole", "found"),
+    [
+        (syscalls, "landlock_restrict", _open_to_all, "landlock: got through: read_file"),
+        (lockdown, "clear_environment", lambda: None, "worker: got through: see_environm"),
+        (selfcheck, "seal", lambda _: None, "worker: got through: write_sealed_file"),
+        (lockdown, "worker_filter", lambda *_, **__: ALLOW_ALL, "seccomp: the check died"),
+    ],
+)
+def test_check_lockdown_names_the_hole(
+    module: object,
+    step: str,
+    hole: Callable[..., object],
+    found: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A layer that is put on but lets something through is found by what that is."""
+    monkeypatch.setattr(module, step, hole)
+
+    with pytest.raises(SandboxUnavailable, match=found):
+        selfcheck.check_lockdown()
+
+
+def test_daemon_does_not_serve_without_a_required_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vault").mkdir()
+    monkeypatch.setattr(lockdown, "confine_files", lambda: None)
+    where = daemon.Configuration(socket=tmp_path / "s.sock", vault=tmp_path / "vault")
+
+    with pytest.raises(SandboxUnavailable, match="the lock-down is incomplete: landlock"):
+        daemon.run(where)
+
+    assert not where.socket.exists()

@@ -69,6 +69,7 @@ def test_admitted_releases_some_and_says_why_not_others(data: Path) -> None:
     assert {metric for case, metric in found if case.startswith("q6")} == {
         "released",
         "worker",
+        "cpu",
     }
     notes = json.loads((data / "admitted.json").read_text())["notes"]
     assert any(note.startswith("q2, as it is: refused, ") for note in notes)

@@ -37,11 +37,16 @@ def memory_of(pid: int) -> Iterator[bytes]:
             places, rights, *rest = line.split(maxsplit=5)
             if "r" not in rights or rest[-1] in ("[vvar]", "[vsyscall]"):
                 continue
+            # A file's pages that nobody may write hold what is in the file.
+            if "w" not in rights and rest[-1].startswith("/"):
+                continue
             start, end = (int(place, 16) for place in places.split("-"))
             for place in range(start, end, _PIECE):
                 with contextlib.suppress(OSError, ValueError, OverflowError):
                     memory.seek(place)
-                    yield memory.read(min(_PIECE + _OVERLAP, end - place))
+                    piece = memory.read(min(_PIECE + _OVERLAP, end - place))
+                    if piece.count(0) < len(piece):
+                        yield piece
 
 
 def in_process(pid: int, keys: list[bytes]) -> int:
