@@ -36,7 +36,6 @@ from sandbox.processes import channel, lockdown, memory
 from sandbox.processes.image_service import JobImages, is_closed, serve_images
 from sandbox.refusal import to_refusal
 
-# A CSV upload is put together in one file, and recoded into another.
 # Files in memory that a worker fills: of ingest, chunks of text and images of them.
 _SCRATCH: dict[type, int] = {protocol.ProfileJob: 6, protocol.PartitionJob: 3}
 
@@ -169,6 +168,7 @@ def main(
     """Be the unsealer over these inherited sockets; returns when the door closes."""
     # Before anything is confined: it may take a capability.
     layers = memory.keep_in_memory()
+    memory.allow_many_images()
     transport = TransportKey()
     transport.try_out()
     lockdown.confine_unsealer(Path(vault))
