@@ -22,6 +22,7 @@ import duckdb
 import sandbox
 from benchmarks.apart import apart
 from benchmarks.options import Options
+from sandbox.intake.staging import PARQUET
 from sandbox.needs import Need
 from sandbox.protocol import EncryptedTable, Limits, PartitionJob, StoredFile, TableSchema
 from sandbox.quoting import text_literal
@@ -41,6 +42,7 @@ UNITS: dict[str, tuple[str, ...]] = {
 _KEY = hashlib.sha256(b"benchmark data key").digest()
 _SHARD_KEY = hashlib.sha256(b"benchmark shard key").digest()
 _ROWS_PER_SHARD, _MOST_SHARDS = 500_000, 64
+_AS_USERS_DO = "FORMAT parquet, CODEC zstd, COMPRESSION_LEVEL 1"
 _SCRATCH_FILES = 3  # as a worker is given for this
 
 
@@ -50,6 +52,7 @@ class Tpch:
 
     scale: float
     plain: dict[str, str]
+    encoded: dict[str, str]  # plain Parquet with the encodings that the vault's files have
     vault: Path
     tables: dict[str, EncryptedTable]
     schemas: dict[str, TableSchema]
@@ -78,6 +81,15 @@ def prepare(options: Options, folder: Path, scale: float | None = None) -> Tpch:
     if not (plain / "done").exists():
         _generate(root, plain, scale)
     paths = {table: str(plain / f"{table}.parquet") for table in UNITS}
+    encoded = root / f"encoded-{_writer()}"
+    if not (encoded / "done").exists():
+        for stale in root.glob("encoded-*"):
+            shutil.rmtree(stale)
+        encoded.mkdir()
+        for table, path in paths.items():
+            target = encoded / f"{table}.parquet"
+            apart(lambda s=path, t=target: _copy(Path(s), t, PARQUET))
+        (encoded / "done").touch()
     vault = root / f"vault-{_writer()}"
     if not (vault / "tables.json").exists():
         for stale in root.glob("vault-*"):
@@ -94,6 +106,7 @@ def prepare(options: Options, folder: Path, scale: float | None = None) -> Tpch:
     return Tpch(
         scale,
         paths,
+        {table: str(encoded / f"{table}.parquet") for table in UNITS},
         vault,
         {
             table: EncryptedTable(
@@ -146,13 +159,13 @@ def _generate(root: Path, plain: Path, scale: float) -> None:
     say(f"generated scale {scale:g} in {time.perf_counter() - started:.0f} s")
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path, options: str = _AS_USERS_DO) -> None:
     """Write plain Parquet as DuckDB does, with the codec of the vault."""
     connection = duckdb.connect()
     connection.execute("SET threads = 2")
     connection.execute(
         f"COPY (SELECT * FROM read_parquet({text_literal(str(source))}))"
-        f" TO {text_literal(str(target))} (FORMAT parquet, CODEC zstd, COMPRESSION_LEVEL 1)"
+        f" TO {text_literal(str(target))} ({options})"
     )
     connection.close()
 

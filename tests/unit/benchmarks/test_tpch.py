@@ -50,7 +50,7 @@ def figures(data: Path, name: str, *more: str) -> dict[tuple[str, str], dict]:
 def test_sandbox_gives_each_query_all_metrics_and_a_mean(data: Path) -> None:
     found = figures(data, "sandbox", "--only", "q6,q13")
 
-    metrics = {"warm", "cpu", "fresh", "job", "cold", "evicted"}
+    metrics = {"warm", "like", "cpu", "fresh", "job", "cold", "evicted"}
     assert {m for case, m in found if case == "q13"} == metrics
     assert {m for case, m in found if case == "geometric mean"} == metrics
     assert all(row["value"] > 0 and row["ratio"] > 0 for row in found.values())
