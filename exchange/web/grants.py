@@ -12,6 +12,8 @@ from django.views.decorators.http import require_POST
 from exchange.agreements import selectors, services
 from exchange.agreements.effective import effective_words
 from exchange.agreements.states import RuleKind
+from exchange.catalogue.states import VersionState
+from exchange.keys.models import KeyState
 from exchange.parties.permissions import can_review
 from exchange.queries.selectors import queries_visible_to
 from exchange.web.access import UserRequest, signed_in
@@ -30,6 +32,7 @@ def grant(request: UserRequest, grant_id: str) -> HttpResponse:
     found = selectors.grant_visible_to(request.user, grant_id)
     standing = standing_of(request.user)
     now = timezone.now()
+    is_withdrawn = found.version.state == VersionState.WITHDRAWN
     queries = (
         queries_visible_to(request.user)
         .filter(grant=found)
@@ -44,12 +47,17 @@ def grant(request: UserRequest, grant_id: str) -> HttpResponse:
         grant=found,
         purpose=purpose_words(found.purpose),
         status=grant_status(found, now),
-        is_active=found.is_active(now),
+        is_active=found.is_active(now) and not is_withdrawn,
+        is_withdrawn=is_withdrawn,
+        is_shredded=is_withdrawn
+        and found.version.data_key is not None
+        and found.version.data_key.state == KeyState.DESTROYED,
         is_subset=found.kind == RuleKind.SUBSET,
         effective=effective_words(request.user, found),
         rule=rule_card_of(found.request, request.user),
         queries=[{"query": query, "status": query_status(query)} for query in queries],
         may_query=found.is_active(now)
+        and not is_withdrawn
         and found.consumer in standing.where("submit_queries"),
         may_revoke=found.revoked_at is None
         and found.ends_at > now
