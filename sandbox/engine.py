@@ -54,6 +54,7 @@ def open_engine(
     *,
     files: Sequence[str] = (),
     any_descriptor: bool = False,
+    reuses_paths: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """Return a connection in which each table is a view over its Parquet files.
 
@@ -62,6 +63,7 @@ def open_engine(
     no boundary within a file: hand in images that hold only the columns a query may touch.
     With `any_descriptor` it also opens what this process has open, by number: for images
     that come later (`show`). Requires that nothing is open then which no job may read.
+    With `reuses_paths` it keeps nothing of a file: a path may name one after another.
     """
     connection = _ready.pop() if _ready else _connect()
     try:
@@ -70,6 +72,8 @@ def open_engine(
         connection.execute(f"SET threads = {int(limits.threads)}")
         connection.execute(f"SET memory_limit = '{memory}B'")
         connection.execute(f"SET allowed_paths = {_list([*paths, *files])}")
+        if reuses_paths:
+            connection.execute("SET parquet_metadata_cache = false")
         directories = [_DESCRIPTORS] if any_descriptor else []
         connection.execute(f"SET allowed_directories = {_list(directories)}")
         connection.execute("SET enable_external_access = false")

@@ -1,4 +1,4 @@
-"""The type of a CSV column, found on a sample and proved on every value.
+"""The type of a CSV column, proposed on a sample and decided by counts of every value.
 
 A type is proposed when at least nine in ten values of the first records fit it. All values
 fit: the column has it. At most one in a hundred of many does not: those are mistakes, and
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import duckdb
 
-from sandbox.quoting import quoted, text_literal
+from sandbox.quoting import text_literal
 
-_SAMPLE_ROWS = 20_000
+SAMPLE_ROWS = 20_000
 _SAMPLE_SHARE = 0.9
 _MISTAKES_SHARE = 0.01
 _MANY = 50
@@ -46,17 +46,44 @@ class Candidate:
 class ColumnType:
     """What a column became: its engine type and the SQL that reads it."""
 
-    name: str
     type: str
     value: str
     mistakes: str = ""  # SQL condition true of values that are mistakes; empty: none
 
 
-def _candidates(v: str) -> list[Candidate]:
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the values of a column are, read in one way; those of two parts add up."""
+
+    something: int = 0
+    fits: int = 0
+    integers: int = 0
+    codes: int = 0
+    plain: int = 0
+    decimals: int = 0  # the most of any
+    whole: int = 0  # the most digits before the point, a sign included
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.something + other.something,
+            self.fits + other.fits,
+            self.integers + other.integers,
+            self.codes + other.codes,
+            self.plain + other.plain,
+            max(self.decimals, other.decimals),
+            max(self.whole, other.whole),
+        )
+
+    def without_rows(self) -> Counts:
+        """Only what is the most of any value: for values that are counted again."""
+        return Counts(decimals=self.decimals, whole=self.whole)
+
+
+def candidates(v: str) -> list[Candidate]:
     """Every way to read the SQL text expression `v`, the preferred ones first."""
     trimmed = f"trim({v})"
     found = [
-        Candidate("NUMBER", _matches(v, _NUMBER), f"TRY_CAST({v} AS DOUBLE)"),
+        Candidate("NUMBER", matches(v, _NUMBER), f"TRY_CAST({v} AS DOUBLE)"),
         Candidate(
             "BOOLEAN",
             f"lower({trimmed}) IN ('true', 'false')",
@@ -67,7 +94,7 @@ def _candidates(v: str) -> list[Candidate]:
         parsed = f"try_strptime({trimmed}, {text_literal(form)})"
         found.append(Candidate("DATE", f"{parsed} IS NOT NULL", f"CAST({parsed} AS DATE)"))
     cast = f"TRY_CAST({trimmed} AS TIMESTAMP)"
-    iso = f"({_matches(v, _ISO_TIME)} AND {cast} IS NOT NULL)"
+    iso = f"({matches(v, _ISO_TIME)} AND {cast} IS NOT NULL)"
     found.append(Candidate("TIMESTAMP", iso, cast))
     for form in _DATE_FORMATS:
         for time in _TIME_FORMATS:
@@ -76,47 +103,40 @@ def _candidates(v: str) -> list[Candidate]:
     return found
 
 
-def _matches(v: str, pattern: str) -> str:
+def matches(v: str, pattern: str) -> str:
+    """SQL: whether all of a text is of that form."""
     return f"regexp_full_match({v}, {text_literal(pattern)})"
 
 
-def _is_nothing(v: str) -> str:
+def is_nothing(v: str) -> str:
+    """SQL: whether a text stands for no value in a column that is not text."""
     words = ", ".join(text_literal(word) for word in _NOTHING)
     return f"({v} IS NULL OR trim({v}) IN ({words}))"
 
 
-def infer_types(
-    connection: duckdb.DuckDBPyConnection, source: str, names: Sequence[str]
-) -> tuple[list[ColumnType], list[str]]:
-    """Return the type of each text column of the SQL relation `source`, and warnings."""
-    warnings: list[str] = []
-    proposed = _propose(connection, source, names, warnings)
-    return _prove(connection, source, proposed), warnings
-
-
-def _propose(
+def propose(
     connection: duckdb.DuckDBPyConnection,
-    source: str,
-    names: Sequence[str],
+    sample: str,
+    columns: Sequence[tuple[str, str]],
     warnings: list[str],
-) -> list[tuple[str, Candidate | None]]:
-    connection.execute(
-        f"CREATE TEMP TABLE sample AS SELECT * FROM {source} LIMIT {_SAMPLE_ROWS}"
-    )
+) -> list[Candidate | None]:
+    """Return how each column may be read that is more than text.
+
+    `columns` are the names in SQL of the relation `sample`, and those of the upload.
+    """
     proposed = []
-    for name in names:
-        candidates = _candidates(quoted(name))
-        tests = ", ".join(f"count(*) FILTER ({c.fits})" for c in candidates)
+    for v, name in columns:
+        ways = candidates(v)
+        tests = ", ".join(f"count(*) FILTER ({c.fits})" for c in ways)
         something, *counts = connection.execute(
-            f"SELECT count(*), {tests} FROM sample WHERE NOT {_is_nothing(quoted(name))}"
+            f"SELECT count(*), {tests} FROM {sample} WHERE NOT {is_nothing(v)}"
         ).fetchall()[0]
         fitting = [
             candidate
-            for candidate, count in zip(candidates, counts, strict=True)
+            for candidate, count in zip(ways, counts, strict=True)
             if something and count >= something * _SAMPLE_SHARE
         ]
-        proposed.append((name, _choose(name, fitting, warnings)))
-    connection.execute("DROP TABLE sample")
+        proposed.append(_choose(name, fitting, warnings))
     return proposed
 
 
@@ -132,30 +152,20 @@ def _choose(name: str, fitting: list[Candidate], warnings: list[str]) -> Candida
     return fitting[0] if fitting else None
 
 
-def _prove(
+def count_values(
     connection: duckdb.DuckDBPyConnection,
     source: str,
-    proposed: Sequence[tuple[str, Candidate | None]],
-) -> list[ColumnType]:
-    """One pass over every value of every column that may be more than text."""
-    tests = [
-        test
-        for name, candidate in proposed
-        if candidate is not None
-        for test in _tests(quoted(name), candidate)
+    wanted: Sequence[tuple[str, Candidate]],
+) -> list[Counts]:
+    """Return the counts of some columns of the SQL relation `source`, in one pass."""
+    if not wanted:
+        return []
+    tests = ", ".join(test for v, candidate in wanted for test in _tests(v, candidate))
+    row = connection.execute(f"SELECT {tests} FROM {source}").fetchall()[0]
+    found = [int(count or 0) for count in row]
+    return [
+        Counts(*found[start : start + _TESTS]) for start in range(0, len(found), _TESTS)
     ]
-    counts: list[int] = []
-    if tests:
-        row = connection.execute(f"SELECT {', '.join(tests)} FROM {source}").fetchall()[0]
-        counts = [int(count or 0) for count in row]
-    types = []
-    for name, candidate in proposed:
-        if candidate is None:
-            types.append(_text(name))
-            continue
-        taken, counts = counts[:_TESTS], counts[_TESTS:]
-        types.append(_decide(name, candidate, taken))
-    return types
 
 
 _TESTS = 7
@@ -165,7 +175,7 @@ def _tests(v: str, candidate: Candidate) -> list[str]:
     """SQL aggregates: values, those that fit, and of numbers: integers, codes, those
     without exponent, most decimals, most digits before the point.
     """
-    something = f"NOT {_is_nothing(v)}"
+    something = f"NOT {is_nothing(v)}"
     counts = [
         f"count(*) FILTER ({something})",
         f"count(*) FILTER ({something} AND {candidate.fits})",
@@ -177,42 +187,53 @@ def _tests(v: str, candidate: Candidate) -> list[str]:
     point = f"instr({trimmed}, '.')"
     decimals = f"CASE WHEN {point} > 0 THEN length({trimmed}) - {point} ELSE 0 END"
     whole = f"CASE WHEN {point} > 0 THEN {point} - 1 ELSE length({trimmed}) END"
-    integer = f"{_matches(v, _INTEGER)} AND TRY_CAST({v} AS BIGINT) IS NOT NULL"
+    integer = f"{matches(v, _INTEGER)} AND TRY_CAST({v} AS BIGINT) IS NOT NULL"
     return [
         *counts,
         f"count(*) FILTER ({something} AND {integer})",
-        f"count(*) FILTER ({something} AND {_matches(v, _CODE)})",
+        f"count(*) FILTER ({something} AND {matches(v, _CODE)})",
         f"count(*) FILTER ({plain})",
         f"max({decimals}) FILTER ({plain})",
         f"max({whole}) FILTER ({plain})",
     ]
 
 
-def _decide(name: str, candidate: Candidate, counts: Sequence[int]) -> ColumnType:
-    something, fits, integers, codes, plain, decimals, whole = counts
-    mistakes = something - fits
-    if mistakes and (mistakes > something * _MISTAKES_SHARE or fits < _MANY):
-        return _text(name)
+def decide(v: str, candidate: Candidate | None, counts: Counts) -> ColumnType:
+    """Return what a column is whose every value is counted in `counts`."""
+    mistakes = counts.something - counts.fits
+    few = counts.fits < _MANY
+    if candidate is None or is_certainly_text(candidate, counts):
+        return text(v)
+    if mistakes and (mistakes > counts.something * _MISTAKES_SHARE or few):
+        return text(v)
     kind, value = candidate.type, candidate.value
     if kind == "NUMBER":
-        # As numbers, codes with leading zeros and too long whole numbers would lose.
-        if codes or (decimals == 0 and plain == fits and integers < fits):
-            return _text(name)
-        kind = _number_type(fits, integers, plain, decimals, whole)
-        value = f"TRY_CAST(trim({quoted(name)}) AS {kind})"
-    nothing = _is_nothing(quoted(name))
+        # As numbers, too long whole numbers would lose digits.
+        is_whole = counts.decimals == 0 and counts.plain == counts.fits
+        if is_whole and counts.integers < counts.fits:
+            return text(v)
+        kind = _number_type(counts)
+        value = f"TRY_CAST(trim({v}) AS {kind})"
+    nothing = is_nothing(v)
     value = f"CASE WHEN {nothing} THEN NULL ELSE {value} END"
     broken = f"NOT {nothing} AND NOT {candidate.fits}" if mistakes else ""
-    return ColumnType(name, kind, value, broken)
+    return ColumnType(kind, value, broken)
 
 
-def _number_type(fits: int, integers: int, plain: int, decimals: int, whole: int) -> str:
-    if integers == fits:
+def is_certainly_text(candidate: Candidate, counts: Counts) -> bool:
+    """Whether no further value can change that: codes would lose their leading zeros."""
+    return candidate.type == "NUMBER" and counts.codes > 0
+
+
+def _number_type(counts: Counts) -> str:
+    if counts.integers == counts.fits:
         return "BIGINT"
-    if plain == fits and decimals <= _MOST_DECIMALS and whole + decimals < _DECIMAL_DIGITS:
-        return f"DECIMAL({_DECIMAL_DIGITS},{max(decimals, 1)})"
+    is_plain = counts.plain == counts.fits and counts.decimals <= _MOST_DECIMALS
+    if is_plain and counts.whole + counts.decimals < _DECIMAL_DIGITS:
+        return f"DECIMAL({_DECIMAL_DIGITS},{max(counts.decimals, 1)})"
     return "DOUBLE"
 
 
-def _text(name: str) -> ColumnType:
-    return ColumnType(name, "VARCHAR", quoted(name))
+def text(v: str) -> ColumnType:
+    """A column that stays what it is."""
+    return ColumnType("VARCHAR", v)

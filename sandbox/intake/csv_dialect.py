@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -19,8 +18,11 @@ _MOST_NAME_CHARACTERS = 128
 MOST_LINE_BYTES = 2 * 1024**2
 
 
-def find_delimiter(source: int, named: str | None) -> str:
-    """Return the delimiter: the one that is stated, or the one that fits most records."""
+def find_delimiter(head: bytes, named: str | None) -> str:
+    """Return the delimiter: the one that is stated, or the one that fits most records.
+
+    `head` is how the text begins.
+    """
     if named is not None:
         if named not in DELIMITERS:
             raise UploadRejected(
@@ -29,7 +31,7 @@ def find_delimiter(source: int, named: str | None) -> str:
                 hint="Leave it out to have it found.",
             )
         return named
-    sample = os.pread(source, _SAMPLE_CHARACTERS, 0).decode(errors="replace")
+    sample = head[:_SAMPLE_CHARACTERS].decode(errors="replace")
     return max(DELIMITERS, key=lambda delimiter: _fit(sample, delimiter))
 
 
@@ -50,14 +52,14 @@ def _fit(sample: str, delimiter: str) -> tuple[float, int]:
 
 
 def column_names(
-    source: int, delimiter: str, *, header: bool
+    head: bytes, delimiter: str, *, header: bool
 ) -> tuple[list[str], list[str]]:
-    """Return the names of the columns, and warnings.
+    """Return the names of the columns, and warnings; `head` is how the text begins.
 
     Raises UploadRejected: `upload_duplicate_column`, `upload_column_name`,
     `upload_too_many_columns`, `upload_empty`.
     """
-    _, first = next(records(source, delimiter), (1, []))
+    _, first = next(records(head, delimiter), (1, []))
     if not first:
         raise UploadRejected(
             "the file has no record", code="upload_empty", hint="Upload a file with rows."
@@ -104,17 +106,20 @@ def check_names(names: Sequence[str]) -> None:
         seen.add(name.lower())
 
 
-def records(source: int, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def records(
+    data: bytes, delimiter: str, *, lines_before: int = 0
+) -> Iterator[tuple[int, list[str]]]:
     """Yield each record with the line on which it begins; blank lines are none.
 
     Raises UploadRejected `upload_bad_row` where a quote is not closed or a field is longer
     than 2 MiB.
     """
     csv.field_size_limit(MOST_LINE_BYTES)
-    line = 1
-    with os.fdopen(os.dup(source), "rb") as raw:
-        raw.seek(0)
-        text = io.TextIOWrapper(raw, encoding="utf-8", errors="replace", newline="")
+    line = lines_before + 1
+    text = io.TextIOWrapper(
+        io.BytesIO(data), encoding="utf-8", errors="replace", newline=""
+    )
+    with text:
         reader = csv.reader(text, delimiter=delimiter, strict=True)
         while True:
             try:
@@ -131,21 +136,14 @@ def records(source: int, delimiter: str) -> Iterator[tuple[int, list[str]]]:
                 ) from error
             if record:
                 yield line, record
-            line = reader.line_num + 1
+            line = lines_before + reader.line_num + 1
 
 
-def quotes_are_odd(source: int) -> bool:
-    """Whether the file has an odd number of quotes: one of them may not be closed."""
-    count = offset = 0
-    while block := os.pread(source, 1 << 20, offset):
-        count += block.count(b'"')
-        offset += len(block)
-    return count % 2 == 1
-
-
-def reject_ragged(source: int, delimiter: str, names: Sequence[str]) -> None:
+def reject_ragged(
+    data: bytes, delimiter: str, names: Sequence[str], *, lines_before: int
+) -> None:
     """Raise `upload_bad_row` for the first record without one field per column, if any."""
-    for line, record in records(source, delimiter):
+    for line, record in records(data, delimiter, lines_before=lines_before):
         if len(record) == len(names):
             continue
         missing = names[len(record)] if len(record) < len(names) else None
@@ -159,7 +157,10 @@ def reject_ragged(source: int, delimiter: str, names: Sequence[str]) -> None:
         )
 
 
-def line_of_record(source: int, delimiter: str, number: int) -> int | None:
+def line_of_record(
+    data: bytes, delimiter: str, number: int, *, lines_before: int
+) -> int | None:
     """Return the line on which the record of that number (the first is 1) begins."""
-    wanted = itertools.islice(records(source, delimiter), number - 1, None)
+    found = records(data, delimiter, lines_before=lines_before)
+    wanted = itertools.islice(found, number - 1, None)
     return next((line for line, _ in wanted), None)

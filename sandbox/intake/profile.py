@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
@@ -18,6 +19,7 @@ from sandbox.protocol import ColumnProfile
 from sandbox.quoting import quoted
 
 _EXACT_DISTINCT_ROWS = 100_000
+_FACTS, _KEPT = "facts", "kept"
 _FEW_VALUES = 50
 _LABEL_VALUES = 20
 _LABEL_NAME = re.compile(r"fail|fault|target|label|delay|defect|anomal|class|outcome", re.I)
@@ -61,37 +63,99 @@ class _Proposal:
     grid: str | None = None
 
 
-def profile_table(
-    connection: duckdb.DuckDBPyConnection, table: str
-) -> tuple[int, tuple[ColumnProfile, ...]]:
-    """Return the number of rows of `table` and the profile of each of its columns."""
-    described = connection.execute(f"DESCRIBE {quoted(table)}").fetchall()
-    columns = [(str(row[0]), str(row[1])) for row in described]
-    counted = connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchall()
-    rows = int(counted[0][0])
-    return rows, tuple(
-        _profile(_facts(connection, table, name, kind, rows)) for name, kind in columns
-    )
+class Profiler:
+    """Facts of a table that comes in parts; sketches of distinct values are merged.
 
+    While the rows are few, hashes of their values are kept, so that distinct ones are
+    counted exactly: 64 bits do not meet by chance among 100,000.
+    """
 
-def _facts(
-    connection: duckdb.DuckDBPyConnection, table: str, name: str, kind: str, rows: int
-) -> _Facts:
-    column = quoted(name)
-    count = "approx_count_distinct" if rows > _EXACT_DISTINCT_ROWS else "count"
-    distinct = f"{count}({column})" if count != "count" else f"count(DISTINCT {column})"
-    ranged = (
-        column if kind == "DOUBLE" or kind[:4] in ("BIGI", "DECI", "DATE", "TIME") else "0"
-    )
-    finite = f" FILTER (isfinite({column}))" if kind == "DOUBLE" else ""
-    whole = f"bool_and({column} = floor({column})){finite}" if kind == "DOUBLE" else "NULL"
-    present, different, low, high, is_whole = connection.execute(
-        f"SELECT count({column}), {distinct}, min({ranged}){finite}, max({ranged}){finite},"
-        f" {whole} FROM {quoted(table)}"
-    ).fetchall()[0]
-    # An estimate above the number of values would read as a contradiction.
-    is_whole = kind == "BIGINT" or bool(is_whole)
-    return _Facts(name, kind, rows, present, min(different, present), low, high, is_whole)
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, columns: Sequence[tuple[str, str]]
+    ) -> None:
+        self._connection = connection
+        self._columns = tuple(columns)
+        self._rows = 0
+        self._is_exact = True
+        typed = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(n)}" for n, kind in columns)
+        none = f"(SELECT {typed} WHERE false)"
+        for table, selected in ((_KEPT, self._hashes()), (_FACTS, self._parts())):
+            connection.execute(
+                f"CREATE OR REPLACE TABLE {table} AS SELECT {selected} FROM {none}"
+            )
+
+    def measure(self, connection: duckdb.DuckDBPyConnection, part: str) -> None:
+        """Take the facts of the SQL relation `part`; from any thread, by its own cursor."""
+        connection.execute(f"INSERT INTO {_FACTS} SELECT {self._parts()} FROM {part}")
+
+    def keep(self, part: str, rows: int) -> None:
+        """Remember the values of `part` as long as its table is small; from one thread."""
+        self._rows += rows
+        if not self._is_exact:
+            return
+        if self._rows <= _EXACT_DISTINCT_ROWS:
+            hashes = self._hashes()
+            self._connection.execute(f"INSERT INTO {_KEPT} SELECT {hashes} FROM {part}")
+        else:
+            self._is_exact = False
+            self._connection.execute(f"DROP TABLE {_KEPT}")
+
+    def ranges(self) -> list[tuple[object, object]]:
+        """Return the least and the greatest value of each column, where it has a range."""
+        return [(facts.low, facts.high) for facts in self._facts()]
+
+    def finish(self) -> tuple[int, tuple[ColumnProfile, ...]]:
+        """Return the number of rows and the profile of each column."""
+        return self._rows, tuple(_profile(facts) for facts in self._facts())
+
+    def _facts(self) -> list[_Facts]:
+        columns = range(len(self._columns))
+        merged = ", ".join(
+            f"sum(p{i}), finalize(combine_aggr(d{i})), min(l{i}), max(h{i}), bool_and(w{i})"
+            for i in columns
+        )
+        found = self._connection.execute(f"SELECT {merged} FROM {_FACTS}").fetchall()[0]
+        exact: Sequence[int] | None = None
+        if self._is_exact:
+            counts = ", ".join(f"count(DISTINCT v{i})" for i in columns)
+            exact = self._connection.execute(f"SELECT {counts} FROM {_KEPT}").fetchall()[0]
+        facts = []
+        for i, (name, kind) in enumerate(self._columns):
+            present, distinct, low, high, is_whole = found[5 * i : 5 * i + 5]
+            if exact is not None:
+                distinct = exact[i]
+            # An estimate above the number of values would read as a contradiction.
+            different = min(int(distinct or 0), int(present))
+            whole = kind == "BIGINT" or bool(is_whole)
+            facts.append(
+                _Facts(name, kind, self._rows, int(present), different, low, high, whole)
+            )
+        return facts
+
+    def _hashes(self) -> str:
+        names = [quoted(name) for name, _ in self._columns]
+        return ", ".join(
+            f"CASE WHEN {name} IS NOT NULL THEN hash({name}) END AS v{i}"
+            for i, name in enumerate(names)
+        )
+
+    def _parts(self) -> str:
+        parts = []
+        for i, (name, kind) in enumerate(self._columns):
+            column = quoted(name)
+            is_ranged = kind in ("BIGINT", "DOUBLE") or kind[:4] in ("DECI", "DATE", "TIME")
+            ranged = column if is_ranged else "0"
+            finite, whole = "", "NULL::BOOLEAN"
+            if kind == "DOUBLE":
+                finite = f" FILTER (isfinite({column}))"
+                whole = f"bool_and({column} = floor({column})){finite}"
+            parts += [
+                f"count({column}) AS p{i}",
+                f"approx_count_distinct({column}) EXPORT_STATE AS d{i}",
+                f"min({ranged}){finite} AS l{i}, max({ranged}){finite} AS h{i}",
+                f"{whole} AS w{i}",
+            ]
+        return ", ".join(parts)
 
 
 def _profile(facts: _Facts) -> ColumnProfile:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import codecs
-import os
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 
 from charset_normalizer import from_bytes
 
 from sandbox.errors import UploadRejected
+from sandbox.intake.upload import Upload
 
-_BLOCK_BYTES = 1 << 20
+_HEAD_BYTES = 8
 _SAMPLE_BYTES = 256 * 1024
 # What a name may say, and Python's codec for it. GB18030 holds GB2312 and GBK.
 _CODECS = {
@@ -33,26 +34,115 @@ _PACKED = {
 }
 
 
-def to_utf8(source: int, scratch: int, encoding: str | None) -> tuple[int, str, list[str]]:
-    """Return a descriptor of the same text in UTF-8 without mark, its encoding, warnings.
+class NotUtf8(Exception):
+    """The text was taken for UTF-8, nobody having said so, and is not."""
 
-    The descriptor is `source` itself where that is UTF-8 already, else `scratch`. The whole
-    text is decoded: what comes after is text without NUL.
-    Raises UploadRejected: `upload_empty`, `upload_compressed`, `upload_is_parquet`,
-    `upload_encoding`, `upload_nul` (the last two with a line).
-    """
-    head = os.pread(source, 8, 0)
-    _check_head(head)
-    found, warnings = _encoding(source, head, encoding)
-    codec = _CODECS[found]
-    if codec == "utf-8":
-        for _ in _decoded(source, codec, found):
-            pass
-        return source, found, warnings
-    with os.fdopen(os.dup(scratch), "wb") as target:
-        for text in _decoded(source, codec, found):
-            target.write(text.encode())
-    return scratch, found, warnings
+
+class Text:
+    """An upload as UTF-8 without mark and without NUL, decoded as it is read."""
+
+    def __init__(
+        self, upload: Upload, encoding: str, warnings: Sequence[str], *, stated: bool
+    ) -> None:
+        self._upload = upload
+        self._stated = stated
+        self.encoding = encoding
+        self.warnings = tuple(warnings)
+
+    @classmethod
+    def of(cls, upload: Upload, named: str | None) -> Text:
+        """Return the text of `upload` in the encoding that is named or that it begins in.
+
+        Raises UploadRejected: `upload_empty`, `upload_compressed`, `upload_is_parquet`,
+        `upload_encoding`.
+        """
+        head = upload.head(_HEAD_BYTES)
+        _check_head(head)
+        found, stated = _encoding(head, named)
+        return cls(upload, found, (), stated=stated)
+
+    def guessed(self) -> Text:
+        """Return the same upload's text in the encoding that its beginning looks like."""
+        found = _guess(self._upload.head(_SAMPLE_BYTES))
+        warning = (
+            f"The encoding was not stated and was taken to be {found}: look at names and"
+            " texts."
+        )
+        return Text(self._upload, found, [warning], stated=True)
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the text in order; what was yielded is whole and valid UTF-8 together.
+
+        Raises NotUtf8 where the encoding was not stated; UploadRejected `upload_encoding`
+        or `upload_nul`, with the line.
+        """
+        codec = _CODECS[self.encoding]
+        decoder = codecs.getincrementaldecoder(codec)()
+        is_utf8 = codec == "utf-8"
+        for number, block in enumerate(self._blocks()):
+            # What is ASCII, not within a character, is the same in UTF-8: nearly all is.
+            if is_utf8 and block.isascii() and not decoder.getstate()[0]:
+                if b"\0" in block:
+                    raise self._nul(number, block.decode())
+                yield block
+                continue
+            try:
+                text = decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                if not self._stated:
+                    raise NotUtf8 from error
+                # The decoder may have kept a few bytes of the block before: no line break.
+                line = self._line(number) + error.object[: error.start].count(b"\n")
+                raise UploadRejected(
+                    f"line {line} is not {self.encoding}",
+                    code="upload_encoding",
+                    line=line,
+                    hint="State the file's encoding, or save it as UTF-8.",
+                ) from error
+            if "\0" in text:
+                raise self._nul(number, text)
+            yield text.encode()
+
+    def head(self, count: int) -> bytes:
+        """Return the first `count` bytes of the text, or all if there are fewer."""
+        found = bytearray()
+        for block in self.blocks():
+            found += block
+            if len(found) >= count:
+                break
+        return bytes(found[:count])
+
+    def lines_before(self, position: int) -> int:
+        """Return how many lines end before that byte of the text, as `csv` counts them."""
+        lines, last = 0, b""
+        for block in self.blocks():
+            part = block[:position]
+            lines += part.count(b"\n") + part.count(b"\r") - part.count(b"\r\n")
+            lines -= last == b"\r" and part.startswith(b"\n")
+            last = part[-1:] or last
+            position -= len(part)
+            if position <= 0:
+                break
+        return lines
+
+    def _blocks(self) -> Iterator[bytes]:
+        yield from self._upload.blocks()
+        yield b""
+
+    def _line(self, number: int) -> int:
+        """The line on which that block of the upload begins: read again, being rare."""
+        decoder = codecs.getincrementaldecoder(_CODECS[self.encoding])()
+        before = itertools.islice(self._upload.blocks(), number)
+        return 1 + sum(decoder.decode(block).count("\n") for block in before)
+
+    def _nul(self, number: int, text: str) -> UploadRejected:
+        line = self._line(number) + text[: text.index("\0")].count("\n")
+        return UploadRejected(
+            f"line {line} holds a NUL character, which no CSV has",
+            code="upload_nul",
+            line=line,
+            hint="State the encoding (UTF-16?), or export the file again.",
+        )
 
 
 def _check_head(head: bytes) -> None:
@@ -75,7 +165,8 @@ def _check_head(head: bytes) -> None:
         )
 
 
-def _encoding(source: int, head: bytes, named: str | None) -> tuple[str, list[str]]:
+def _encoding(head: bytes, named: str | None) -> tuple[str, bool]:
+    """The encoding to read in, and whether anything says that it is this one."""
     if named is not None:
         name = named.strip().lower().replace("_", "-").replace("utf8", "utf-8")
         if name == "utf-8" and head.startswith(codecs.BOM_UTF8):
@@ -86,28 +177,12 @@ def _encoding(source: int, head: bytes, named: str | None) -> tuple[str, list[st
                 code="upload_encoding",
                 hint=f"Use one of: {', '.join(sorted(_CODECS))}.",
             )
-        return _CODECS[name], []
+        return _CODECS[name], True
     if head.startswith(codecs.BOM_UTF8):
-        return "utf-8-sig", []
+        return "utf-8-sig", True
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16", []
-    if _is_utf8(source):
-        return "utf-8", []
-    found = _guess(os.pread(source, _SAMPLE_BYTES, 0))
-    return found, [
-        f"The encoding was not stated and was taken to be {found}: look at names and texts."
-    ]
-
-
-def _is_utf8(source: int) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        for block in _blocks(source):
-            decoder.decode(block)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
+        return "utf-16", True
+    return "utf-8", False
 
 
 def _guess(sample: bytes) -> str:
@@ -125,39 +200,3 @@ def _guess(sample: bytes) -> str:
         cut, cp_isolation=["gb18030", "latin_1"], explain=False, threshold=0.5
     ).best()
     return "latin-1" if best is not None and best.encoding == "latin_1" else "gb18030"
-
-
-def _decoded(source: int, codec: str, name: str) -> Iterator[str]:
-    decoder = codecs.getincrementaldecoder(codec)()
-    lines = 1
-    for block in _blocks(source, then=b""):
-        try:
-            text = decoder.decode(block, final=not block)
-        except UnicodeDecodeError as error:
-            # The decoder may have kept a few bytes of the block before: no line break.
-            line = lines + error.object[: error.start].count(b"\n")
-            raise UploadRejected(
-                f"line {line} is not {name}",
-                code="upload_encoding",
-                line=line,
-                hint="State the file's encoding, or save it as UTF-8.",
-            ) from error
-        if "\0" in text:
-            line = lines + text[: text.index("\0")].count("\n")
-            raise UploadRejected(
-                f"line {line} holds a NUL character, which no CSV has",
-                code="upload_nul",
-                line=line,
-                hint="State the encoding (UTF-16?), or export the file again.",
-            )
-        lines += text.count("\n")
-        yield text
-
-
-def _blocks(source: int, *, then: bytes | None = None) -> Iterator[bytes]:
-    offset = 0
-    while block := os.pread(source, _BLOCK_BYTES, offset):
-        offset += len(block)
-        yield block
-    if then is not None:
-        yield then

@@ -36,14 +36,17 @@ _MORE_THREADS = 64
 _NAMESPACES = Namespace.USER | Namespace.NETWORK | Namespace.IPC | Namespace.UTS
 
 
-def confine_worker(limits: Limits, *, parent: int, keep: Sequence[int]) -> None:
+def confine_worker(
+    limits: Limits, *, parent: int, keep: Sequence[int], fills_memory: bool = False
+) -> None:
     """Confine this process for the rest of its life; only descriptors `keep` stay open.
 
     Requires one thread. Afterwards it opens no file, no socket, no process; sees no
     environment; and dies with its parent, at its limits, or by its parent's kill.
     Raises SandboxUnavailable if a required layer cannot be put on.
     """
-    confine_run(limits, confine_waiting(parent=parent, keep=keep))
+    footprint = confine_waiting(parent=parent, keep=keep)
+    confine_run(limits, footprint, fills_memory=fills_memory)
 
 
 def confine_waiting(*, parent: int, keep: Sequence[int]) -> Footprint:
@@ -69,13 +72,16 @@ def confine_waiting(*, parent: int, keep: Sequence[int]) -> Footprint:
     return footprint
 
 
-def confine_run(limits: Limits, footprint: Footprint) -> None:
+def confine_run(
+    limits: Limits, footprint: Footprint, *, fills_memory: bool = False
+) -> None:
     """Take on a job's limits, and the filter that lets nobody change them; for ever.
 
-    `footprint` is what the process held before any job.
+    `footprint` is what the process held before any job. `fills_memory`: whether its engine
+    writes to files in memory, by the paths of their descriptors.
     """
     set_limits(limits, files=_MOST_FILES, footprint=footprint)
-    confine_calls()
+    confine_calls(fills_memory=fills_memory)
 
 
 def forget_module_paths() -> None:
@@ -96,10 +102,13 @@ def confine_files() -> None:
     syscalls.landlock_restrict(tuple(path for path in _READABLE if Path(path).exists()))
 
 
-def confine_calls(*, is_waiting: bool = False) -> None:
+def confine_calls(*, is_waiting: bool = False, fills_memory: bool = False) -> None:
     """Make no system call any more but those of the allow-list (seccomp)."""
     try:
-        syscalls.install_filter(worker_filter(os.getpid(), is_waiting=is_waiting))
+        program = worker_filter(
+            os.getpid(), is_waiting=is_waiting, fills_memory=fills_memory
+        )
+        syscalls.install_filter(program)
     except OSError as error:
         raise SandboxUnavailable(
             f"the kernel takes no system call filter, a required layer ({error.strerror})",

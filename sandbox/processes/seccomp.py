@@ -97,6 +97,8 @@ _CONDITIONAL: dict[str, tuple[int | None, int | None]] = {
 _CLONE3 = 435  # on both
 # Opening is for reading only, with no flag but these: O_PATH would pass Landlock, O_ASYNC
 # has the kernel send signals, O_CREAT and O_TRUNC write.
+_F_SETLK = 6
+_O_FILLING = 0o1 | 0o100 | 0o1000  # write only, create, truncate; the same on both
 _O_NONBLOCK, _O_CLOEXEC = 0o4000, 0o2000000
 _O_LARGEFILE = {"x86_64": 0o100000, "aarch64": 0o400000}
 # Duplicates, flags of descriptors, and questions. F_SETOWN and F_SETSIG would have the
@@ -127,21 +129,31 @@ class _Condition:
     half: int = 0  # 0: low, 1: high
 
 
-def _conditions(own_pid: int, *, is_waiting: bool) -> dict[str, tuple[_Condition, ...]]:
+def _conditions(
+    own_pid: int, *, is_waiting: bool, fills_memory: bool
+) -> dict[str, tuple[_Condition, ...]]:
     """Call -> what must hold of its arguments, all of it."""
     everywhere = 0xFFFFFFFF
-    reading = _O_NONBLOCK | _O_CLOEXEC | _O_LARGEFILE[machine()]
+    opening = _O_NONBLOCK | _O_CLOEXEC | _O_LARGEFILE[machine()]
+    controls: tuple[int, ...] = _FCNTLS
+    if is_waiting or fills_memory:
+        # The engine writes images of ingest into files in memory, which it opens by the
+        # path of a descriptor. Landlock alone keeps it from any other: it lets no path
+        # beneath a mounted file system be opened for writing, and a memfd has no mount.
+        opening |= _O_FILLING
+        # It locks what it writes; nobody else locks a file in memory, or heeds a lock.
+        controls = (*_FCNTLS, _F_SETLK)
     waiting = (_PR_SET_NO_NEW_PRIVS,) if is_waiting else ()
     own = _Condition(0, everywhere, (0, own_pid))
     no_new_limit = tuple(_Condition(2, everywhere, (0,), half) for half in (0, 1))
     return {
         "futex": (_Condition(1, _FUTEX_OPERATION, _FUTEXES),),
-        "fcntl": (_Condition(1, everywhere, _FCNTLS),),
+        "fcntl": (_Condition(1, everywhere, controls),),
         "madvise": (_Condition(2, everywhere, _ADVICE),),
         "sched_getaffinity": (own,),
         # Opening is refused by Landlock too; this stands if it has a hole, and for writing.
-        "openat": (_Condition(2, everywhere & ~reading, (0,)),),
-        "open": (_Condition(1, everywhere & ~reading, (0,)),),
+        "openat": (_Condition(2, everywhere & ~opening, (0,)),),
+        "open": (_Condition(1, everywhere & ~opening, (0,)),),
         "mmap": (_Condition(2, _PROT_EXEC, (0,)), _Condition(3, _MAP_HUGETLB, (0,))),
         "mprotect": (_Condition(2, _PROT_EXEC, (0,)),),
         "clone": (_Condition(0, _THREAD_FLAGS | _NAMESPACE_FLAGS, (_THREAD_FLAGS,)),),
@@ -153,11 +165,14 @@ def _conditions(own_pid: int, *, is_waiting: bool) -> dict[str, tuple[_Condition
     }
 
 
-def worker_filter(own_pid: int, *, is_waiting: bool = False) -> bytes:
+def worker_filter(
+    own_pid: int, *, is_waiting: bool = False, fills_memory: bool = False
+) -> bytes:
     """Return the program for the process `own_pid`, for `syscalls.install_filter`.
 
     Filters add up and none can be taken back: with `is_waiting`, one that lets the process
-    set its limits and one more filter.
+    set its limits and one more filter. With `fills_memory`, files that Landlock lets it
+    open may be opened for writing: those in memory that it already has.
 
     Raises OSError (ENOSYS) on an architecture whose numbers are not known.
     """
@@ -175,7 +190,9 @@ def worker_filter(own_pid: int, *, is_waiting: bool = False) -> bytes:
     for numbers in _ALLOWED.values():
         if (number := numbers[column]) is not None:
             program += [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ALLOW)]
-    for name, conditions in _conditions(own_pid, is_waiting=is_waiting).items():
+    for name, conditions in _conditions(
+        own_pid, is_waiting=is_waiting, fills_memory=fills_memory
+    ).items():
         if (number := _CONDITIONAL[name][column]) is not None:
             body = _check(conditions)
             program += [(_JUMP_EQUAL, 0, len(body), number), *body]

@@ -36,7 +36,8 @@ from sandbox.processes.image_service import JobImages, is_closed, serve_images
 from sandbox.refusal import to_refusal
 
 # A CSV upload is put together in one file, and recoded into another.
-_SCRATCH: dict[type, int] = {protocol.ProfileJob: 2}
+# Files in memory that a worker fills: of ingest, chunks of text and images of them.
+_SCRATCH: dict[type, int] = {protocol.ProfileJob: 6, protocol.PartitionJob: 3}
 
 
 class Unsealer:

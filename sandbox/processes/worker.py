@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import socket
 
 from sandbox import codec, protocol, subset
@@ -54,7 +53,8 @@ def wait_for_job(control: socket.socket, parent: int) -> None:
         if footprint is None:
             raise problem or SandboxUnavailable("the worker is not confined")
         start, job, given = _unpack(payload, descriptors)
-        lockdown.confine_run(start.limits, footprint)
+        is_filling = start.scratch > 0
+        lockdown.confine_run(start.limits, footprint, fills_memory=is_filling)
         frame, _ = answer(start.limits, lambda: _run(job, given))
     except SandboxError as error:
         frame = codec.encode(to_refusal(error))
@@ -89,13 +89,11 @@ def _dispatch(
     job: protocol.Job, given: Descriptors, images: PulledImages
 ) -> protocol.Outcome:
     if isinstance(job, protocol.ProfileJob):
-        upload, scratch = given.scratch
-        _put_together(images, upload)
-        return ingest.profile_upload(job, upload, given.outputs[0], scratch)
+        return ingest.profile_upload(job, images, given.outputs[0], given.scratch)
     if isinstance(job, protocol.PartitionJob):
         return partition(job, open_everything(images), given.outputs)
     if isinstance(job, protocol.SubsetJob):
-        return subset.write_package(job, open_everything(images), given.outputs[0])
+        return subset.write_package(job, images, given.outputs[0])
     if isinstance(job, protocol.AnalyseJob):
         raise ProtocolError("analysis is not done by workers")
     if isinstance(job, protocol.RekeyJob):
@@ -111,15 +109,3 @@ def _with_fit_threads(limits: protocol.Limits, images: PulledImages) -> protocol
     content = sum(size for sizes in images.tables.values() for size in sizes)
     threads = 1 + content // _BYTES_PER_MORE_THREAD
     return dataclasses.replace(limits, threads=min(limits.threads, threads))
-
-
-def _put_together(images: PulledImages, target: int) -> None:
-    """Write the upload's segments one behind the other, one open at a time."""
-    ((table, sizes),) = images.tables.items()
-    for index in range(len(sizes)):
-        ((path,),) = images.open({table: [index]}).values()
-        segment = int(path.rsplit("/", 1)[1])
-        while piece := os.read(segment, 1024**2):
-            write_all(target, piece)
-    images.close()
-    os.lseek(target, 0, os.SEEK_SET)

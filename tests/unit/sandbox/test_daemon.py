@@ -200,7 +200,7 @@ def test_outputs_are_written_once_and_not_at_all_after_an_error(served: Served) 
 
 
 def test_a_job_that_needs_more_memory_than_it_has_is_refused(served: Served) -> None:
-    content = b"t\n" + b"\n".join(b"%d-" % i + b"x" * 200 for i in range(200_000))
+    content = b"t\n" + b"\n".join(b"%d-" % i + b"x" * 2000 for i in range(25_000))
 
     with pytest.raises(errors.ResourceExceeded):
         served.profile(content, "greedy", limits=Limits(memory_bytes=24 * 1024**2))

@@ -1,9 +1,10 @@
 """Uploads as strangers send them, read in-process; the daemon's tests run them locked."""
 
+import contextlib
 import datetime as dt
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
@@ -41,16 +42,44 @@ def memory(content: bytes = b"") -> Iterator[int]:
         os.close(descriptor)
 
 
+class Segments:
+    """An image source over bytes in memory, as the unsealer's."""
+
+    budget_bytes = 2**40
+
+    def __init__(self, content: bytes, size: int) -> None:
+        starts = range(0, max(len(content), 1), size)
+        self._parts = [content[start : start + size] for start in starts]
+        self.tables = {"": tuple(len(part) for part in self._parts)}
+        self.opened: list[int] = []
+
+    def open(self, wanted: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
+        self.close()
+        for index in wanted[""]:
+            self.opened.append(os.memfd_create("segment", os.MFD_CLOEXEC))
+            os.write(self.opened[-1], self._parts[index])
+        return {"": [f"/proc/self/fd/{descriptor}" for descriptor in self.opened]}
+
+    def close(self) -> None:
+        for descriptor in self.opened:
+            os.close(descriptor)
+        self.opened = []
+
+
 def ingest(
     content: bytes,
     form: Format = Format.CSV,
     options: CsvOptions = PLAIN,
     limits: Limits = LIMITS,
+    segment_bytes: int = 64 * 1024**2,
 ) -> tuple[ProfileOutcome, pa.Table]:
     source = SealedSource(StoredFile("u", "", 0), b"")
     job = ProfileJob("j", source, form, options, "v", "o", KEY, limits)
-    with memory(content) as upload, memory() as output, memory() as scratch:
-        outcome = profile_upload(job, upload, output, scratch)
+    images = Segments(content, segment_bytes)
+    with contextlib.ExitStack() as stack:
+        stack.callback(images.close)
+        output, *scratch = (stack.enter_context(memory()) for _ in range(7))
+        outcome = profile_upload(job, images, output, scratch)
         size = os.fstat(output).st_size
         staged = os.pread(output, size, 0)
         image = unsealing.image(staged, key=KEY, prefix=aad_prefix("v", 0))

@@ -1,0 +1,87 @@
+"""The staged table: parts come as plain images in memory and go to the vault encrypted."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self, TypeVar
+
+from sandbox.files.pme import aad_prefix
+from sandbox.files.pme_writer import EncryptedFile
+
+# Row groups as the engine's own tables have them; version 2 of the encodings is both the
+# smaller and the faster one to write and to read.
+PARQUET = (
+    "FORMAT parquet, USE_TMP_FILE false, PARQUET_VERSION V2, COMPRESSION zstd,"
+    " COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 122880"
+)
+
+
+class VaultFile:
+    """One encrypted file behind a descriptor, written anew from its beginning."""
+
+    def __init__(self, output: int, *, key: bytes, version_id: str, shard: int) -> None:
+        os.ftruncate(output, 0)
+        os.lseek(output, 0, os.SEEK_SET)
+        self._target = os.fdopen(os.dup(output), "wb")
+        prefix = aad_prefix(version_id, shard)
+        self._file = EncryptedFile(self._target, key=key, prefix=prefix)
+
+    @property
+    def rows(self) -> int:
+        """How many rows were added."""
+        return self._file.rows
+
+    def add(self, image: int, *, columns: Collection[str] | None = None) -> int:
+        """Add the rows of the plain image behind a descriptor; return how many."""
+        # Not closed here: after a failure the error's frames still hold slices of it.
+        mapped = mmap.mmap(image, 0, prot=mmap.PROT_READ)
+        return self._file.append(memoryview(mapped), columns=columns)
+
+    def finish(self) -> None:
+        """Make the file whole."""
+        self._file.close()
+        self._target.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # What is still buffered of half a file is written or not: nobody will read it.
+        with contextlib.suppress(OSError):
+            self._target.close()
+
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+def in_order(
+    run: Callable[[A], B], parts: Iterable[A], threads: int, *, waiting: int
+) -> Iterator[B]:
+    """Yield what `run` makes of each part, in their order, with that many threads.
+
+    Of the parts, at most `waiting` are taken that were not yielded yet.
+    """
+    begun: deque[Future[B]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for part in parts:
+                begun.append(pool.submit(run, part))
+                if len(begun) >= waiting:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            for future in begun:
+                future.cancel()
