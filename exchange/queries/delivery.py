@@ -93,6 +93,7 @@ def deliver(query: Query, *, job_id: str) -> Delivered:
             # and its old files are gone: the same question over the new ones.
             if not left or not _was_rekeyed(query.grant, since=began):
                 raise
+            query.grant.version.refresh_from_db(fields=["data_key"])
     raise AssertionError("there is at least one try")
 
 
