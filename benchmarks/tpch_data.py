@@ -41,6 +41,7 @@ UNITS: dict[str, tuple[str, ...]] = {
 _KEY = hashlib.sha256(b"benchmark data key").digest()
 _SHARD_KEY = hashlib.sha256(b"benchmark shard key").digest()
 _ROWS_PER_SHARD, _MOST_SHARDS = 500_000, 64
+_SCRATCH_FILES = 3  # as a worker is given for this
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,8 @@ def _encrypt(vault: Path, table: str, plain: dict[str, str]) -> object:
         output_key=_KEY,
         limits=Limits(memory_bytes=4 * 1024**3),
     )
-    outcome = partition(job, {table: [plain[table]]}, outputs)
+    scratch = [os.memfd_create("scratch") for _ in range(_SCRATCH_FILES)]
+    outcome = partition(job, {table: [plain[table]]}, outputs, scratch)
     files = []
     for name, file in zip(names, outcome.files, strict=True):
         with (vault / name).open("rb") as stored:

@@ -42,7 +42,7 @@ LIMITS = Limits(deadline_seconds=900.0)
 LEASE_SECONDS = LIMITS.deadline_seconds + 60
 # One shard takes this many rows before another is worth its open file.
 ROWS_PER_SHARD = 500_000
-MAX_SHARDS = 16
+MAX_SHARDS = 64
 
 
 def profile(operation: Operation) -> None:
@@ -193,7 +193,9 @@ def _shard_count(rows: int, units: tuple[str, ...]) -> int:
     # A row of two units has no one shard to lie in, unless there is but one.
     if len(units) > 1:
         return 1
-    return max(1, min(MAX_SHARDS, rows // ROWS_PER_SHARD))
+    # A power of two, so that tables of one unit domain are split alike, one perhaps finer.
+    most = max(1, min(MAX_SHARDS, rows // ROWS_PER_SHARD))
+    return 1 << (most.bit_length() - 1)
 
 
 def _vault_file(file: StoredFile) -> VaultFile:

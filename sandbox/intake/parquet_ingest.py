@@ -79,7 +79,7 @@ def profile_parquet(
     """
     half = len(scratch) // 2
     parts, images = tuple(scratch[:half]), tuple(scratch[half : 2 * half])
-    source = _Source(upload, job.limits.memory_bytes)
+    source = RowGroups(upload, job.limits.memory_bytes)
     paths = [f"/proc/self/fd/{descriptor}" for descriptor in (*parts, *images)]
     engine = open_engine({}, job.limits, files=paths, reuses_paths=True)
     with contextlib.closing(engine) as connection:
@@ -94,7 +94,7 @@ def profile_parquet(
 def _stage(
     connection: duckdb.DuckDBPyConnection,
     job: ProfileJob,
-    source: _Source,
+    source: RowGroups,
     output: int,
     scratch: tuple[tuple[int, ...], tuple[int, ...]],
 ) -> ProfileOutcome:
@@ -144,8 +144,8 @@ def _stage(
     )
 
 
-class _Source:
-    """The upload's footer, checked, and files of some of its row groups."""
+class RowGroups:
+    """A Parquet file's footer, checked, and files of some of its row groups."""
 
     def __init__(self, upload: Upload, memory_bytes: int) -> None:
         self._upload = upload

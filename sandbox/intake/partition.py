@@ -7,43 +7,52 @@ domain and whose key is the same are co-partitioned, whatever type the unit has 
 from __future__ import annotations
 
 import contextlib
-import os
+import queue
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 
 from sandbox.engine import open_engine
 from sandbox.errors import ProtocolError
-from sandbox.files.parquet import encrypted_writer
-from sandbox.files.pme import aad_prefix
+from sandbox.intake.parquet_ingest import RowGroups
+from sandbox.intake.staging import VaultFile, in_order, parquet_of
+from sandbox.intake.upload import Upload
 from sandbox.protocol import PartitionJob, PartitionOutcome, StoredFile, TableSchema
 from sandbox.quoting import quoted, text_literal
 
-_BATCH_ROWS = 50_000
+_SLAB = "slab"
 _KEY_BYTES = 32
 
 
 def partition(
-    job: PartitionJob, images: Mapping[str, Sequence[str]], outputs: Sequence[int]
+    job: PartitionJob,
+    images: Mapping[str, Sequence[str]],
+    outputs: Sequence[int],
+    scratch: Sequence[int],
 ) -> PartitionOutcome:
     """Write every row of the staged table to exactly one of `outputs`, encrypted.
 
-    Rows without a unit go to the first shard. Raises ProtocolError if a unit column is
-    absent, or if several unit columns are to be split over several shards: then a row's
-    units need not agree on a shard.
+    Rows without a unit go to the first shard; the order of rows within a shard says
+    nothing. `scratch` are three or more empty files in memory. Raises ProtocolError if a
+    unit column is absent, or if several unit columns are to be split over several shards:
+    then a row's units need not agree on a shard.
     """
     table = job.source.table
-    with contextlib.closing(open_engine(images, job.limits)) as connection:
+    paths = [f"/proc/self/fd/{descriptor}" for descriptor in scratch]
+    engine = open_engine(images, job.limits, files=paths, reuses_paths=True)
+    with contextlib.closing(engine) as connection, contextlib.ExitStack() as stack:
         described = connection.execute(f"DESCRIBE {quoted(table)}").fetchall()
         columns = tuple((str(row[0]), str(row[1])) for row in described)
         _check(job, columns, outputs)
         names = [name for name, _ in columns]
-        by_shard = [
-            _write_shard(connection, job, index, targets)
+        shards = [
+            [(stack.enter_context(_file(job, index, t)), t.columns) for t in targets]
             for index, targets in enumerate(_targets(job, names, outputs))
         ]
+        _Writing(connection, job, names, shards, scratch).run(images[table])
+        by_shard = [files[0][0].rows for files in shards]
         rows = sum(by_shard)
         units = _count_units(connection, job, rows)
     return PartitionOutcome(
@@ -52,6 +61,16 @@ def partition(
         units,
         TableSchema(table, columns),
         groups=tuple(_files(group.outputs, by_shard) for group in job.groups),
+    )
+
+
+def _file(job: PartitionJob, shard: int, target: _Target) -> VaultFile:
+    return VaultFile(
+        target.descriptor,
+        key=target.key,
+        version_id=job.version_id,
+        shard=shard,
+        group=target.group,
     )
 
 
@@ -112,46 +131,142 @@ def _check(
         raise ProtocolError(f"a shard key has {_KEY_BYTES} bytes")
 
 
-def _shard_relation(
-    connection: duckdb.DuckDBPyConnection, job: PartitionJob, index: int
-) -> str:
-    """SQL for the rows of one shard."""
-    table, shards = quoted(job.source.table), len(job.outputs)
-    if shards == 1:
-        return f"SELECT * FROM {table}"
-    if not job.units:
-        # Each row is its own unit: any split will do, and ranges keep the file's order.
-        rows = int(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])
-        start, end = index * rows // shards, (index + 1) * rows // shards
-        return f"SELECT * FROM {table} LIMIT {end - start} OFFSET {start}"
-    unit = f"CAST({quoted(job.units[0])} AS VARCHAR)"
-    keyed = f"sha256({text_literal(job.shard_key.hex())} || {unit})"
-    shard = f"coalesce(CAST('0x' || left({keyed}, 12) AS BIGINT) % {shards}, 0)"
-    return f"SELECT * FROM {table} WHERE {shard} = {index}"
+class _Writing:
+    """One pass over the staged table, as many rows at a time as memory takes."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        job: PartitionJob,
+        names: Sequence[str],
+        shards: Sequence[Sequence[tuple[VaultFile, list[str]]]],
+        scratch: Sequence[int],
+    ) -> None:
+        self._connection = connection
+        self._job = job
+        self._names = names
+        self._shards = shards
+        self._part, *self._images = scratch
+        self._all = int(
+            connection.execute(
+                f"SELECT count(*) FROM {quoted(job.source.table)}"
+            ).fetchall()[0][0]
+        )
+        self._shard = _free_name("shard", names)
+
+    def run(self, paths: Sequence[str]) -> None:
+        """Write all files, each whole."""
+        seen = rows = 0
+        memory = self._job.limits.memory_bytes
+        self._empty()
+        for path in paths:
+            free: queue.SimpleQueue[int] = queue.SimpleQueue()
+            free.put(self._part)
+            for part in RowGroups(Upload(_OneImage(path)), memory).parts(free):
+                added = self._take(part.relation, seen)
+                free.put(self._part)
+                seen, rows = seen + added, rows + added
+                if self._held_bytes() > memory // 4:
+                    self._write()
+                    rows = 0
+        if rows or not seen:
+            self._write()
+        for files in self._shards:
+            for file, _ in files:
+                file.finish()
+
+    def _empty(self) -> None:
+        self._connection.execute(
+            f"CREATE OR REPLACE TABLE {_SLAB} AS SELECT *, 0::UTINYINT AS"
+            f" {self._shard} FROM {quoted(self._job.source.table)} LIMIT 0"
+        )
+
+    def _held_bytes(self) -> int:
+        found = self._connection.execute(
+            "SELECT sum(memory_usage_bytes) FROM duckdb_memory()"
+        ).fetchall()
+        return int(found[0][0])
+
+    def _take(self, relation: str, seen: int) -> int:
+        """Add rows with the numbers of their shards; return how many."""
+        shards = len(self._job.outputs)
+        if shards == 1:
+            numbered = f"SELECT *, 0 FROM {relation}"
+        elif not self._job.units:
+            # Each row is its own unit: any split will do, and ranges keep the file's order.
+            place = f"({seen} + row_number() OVER () - 1)"
+            numbered = f"SELECT *, {place} * {shards} // {self._all} FROM {relation}"
+        else:
+            numbered = self._by_unit(relation, shards)
+        found = self._connection.execute(f"INSERT INTO {_SLAB} {numbered}").fetchall()
+        return int(found[0][0])
+
+    def _by_unit(self, relation: str, shards: int) -> str:
+        # A digest costs more than to look one up: each unit gets one where they come again.
+        unit = f"CAST({quoted(self._job.units[0])} AS VARCHAR)"
+        keyed = f"sha256({text_literal(self._job.shard_key.hex())} || u)"
+        shard = f"CAST('0x' || left({keyed}, 12) AS BIGINT) % {shards}"
+        different, rows = self._connection.execute(
+            f"SELECT approx_count_distinct({unit}), count(*) FROM {relation}"
+        ).fetchall()[0]
+        if different * 4 > rows:
+            each = shard.replace("|| u)", f"|| {unit})")
+            return f"SELECT *, coalesce({each}, 0) FROM {relation}"
+        digests = (
+            f"SELECT u, {shard} AS s FROM (SELECT DISTINCT {unit} AS u FROM {relation})"
+        )
+        return (
+            f"SELECT r.*, coalesce(d.s, 0) FROM {relation} r"
+            f" LEFT JOIN ({digests}) d ON CAST(r.{quoted(self._job.units[0])} AS VARCHAR)"
+            " = d.u"
+        )
+
+    def _write(self) -> None:
+        counted = dict(
+            self._connection.execute(
+                f"SELECT {self._shard}, count(*) FROM {_SLAB} GROUP BY ALL"
+            ).fetchall()
+        )
+        free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for descriptor in self._images:
+            free.put(descriptor)
+        names = ", ".join(quoted(name) for name in self._names)
+
+        def write(shard: int) -> tuple[int, int]:
+            image = free.get()
+            with contextlib.closing(self._connection.cursor()) as cursor:
+                cursor.execute(
+                    f"COPY (SELECT {names} FROM {_SLAB} WHERE {self._shard} = {shard})"
+                    f" TO '/proc/self/fd/{image}' ({parquet_of(counted.get(shard, 0))})"
+                )
+            return shard, image
+
+        at_once = len(self._images)
+        written = in_order(write, range(len(self._shards)), at_once, waiting=at_once)
+        for shard, image in written:
+            for file, columns in self._shards[shard]:
+                file.add(image, columns=columns)
+            free.put(image)
+        self._empty()
 
 
-def _write_shard(
-    connection: duckdb.DuckDBPyConnection,
-    job: PartitionJob,
-    index: int,
-    targets: Sequence[_Target],
-) -> int:
-    relation = _shard_relation(connection, job, index)
-    with contextlib.ExitStack() as stack:
-        reader = connection.sql(relation).to_arrow_reader(_BATCH_ROWS)
-        writers = []
-        for target in targets:
-            file = stack.enter_context(os.fdopen(os.dup(target.descriptor), "wb"))
-            schema = pa.schema([reader.schema.field(name) for name in target.columns])
-            prefix = aad_prefix(job.version_id, index, target.group)
-            writer = encrypted_writer(file, schema, key=target.key, prefix=prefix)
-            writers.append((writer, target.columns))
-        for batch in reader:
-            for writer, columns in writers:
-                writer.write(batch.select(columns))
-        for writer, _ in writers:
-            writer.close()
-    return writers[0][0].rows
+class _OneImage:
+    """An image that is open already, as an upload of one segment."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.tables = {"": (Path(path).stat().st_size,)}
+
+    def open(self, wanted: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
+        """Return its path."""
+        return {table: [self._path for _ in parts] for table, parts in wanted.items()}
+
+
+def _free_name(name: str, taken: Sequence[str]) -> str:
+    lower = {other.lower() for other in taken}
+    while name in lower:
+        name += "_"
+    return quoted(name)
 
 
 def _count_units(

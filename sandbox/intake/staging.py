@@ -16,20 +16,31 @@ from sandbox.files.pme_writer import EncryptedFile
 
 # Row groups as the engine's own tables have them; version 2 of the encodings is both the
 # smaller and the faster one to write and to read.
-PARQUET = (
+_OPTIONS = (
     "FORMAT parquet, USE_TMP_FILE false, PARQUET_VERSION V2, COMPRESSION zstd,"
-    " COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 122880"
+    " COMPRESSION_LEVEL 1, ROW_GROUP_SIZE "
 )
+_GROUP_ROWS, _VECTOR_ROWS = 122_880, 2048
+PARQUET = f"{_OPTIONS}{_GROUP_ROWS}"
+
+
+def parquet_of(rows: int) -> str:
+    """Return how so many rows are written: in even row groups, with no stub at the end."""
+    groups = max(1, round(rows / _GROUP_ROWS))
+    even = -(-rows // groups)
+    return f"{_OPTIONS}{max(1, -(-even // _VECTOR_ROWS)) * _VECTOR_ROWS}"
 
 
 class VaultFile:
     """One encrypted file behind a descriptor, written anew from its beginning."""
 
-    def __init__(self, output: int, *, key: bytes, version_id: str, shard: int) -> None:
+    def __init__(
+        self, output: int, *, key: bytes, version_id: str, shard: int, group: str = ""
+    ) -> None:
         os.ftruncate(output, 0)
         os.lseek(output, 0, os.SEEK_SET)
         self._target = os.fdopen(os.dup(output), "wb")
-        prefix = aad_prefix(version_id, shard)
+        prefix = aad_prefix(version_id, shard, group)
         self._file = EncryptedFile(self._target, key=key, prefix=prefix)
 
     @property

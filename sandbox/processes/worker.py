@@ -91,7 +91,7 @@ def _dispatch(
     if isinstance(job, protocol.ProfileJob):
         return ingest.profile_upload(job, images, given.outputs[0], given.scratch)
     if isinstance(job, protocol.PartitionJob):
-        return partition(job, open_everything(images), given.outputs)
+        return partition(job, open_everything(images), given.outputs, given.scratch)
     if isinstance(job, protocol.SubsetJob):
         return subset.write_package(job, images, given.outputs[0])
     if isinstance(job, protocol.AnalyseJob):
