@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import hmac
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import duckdb
@@ -23,31 +23,43 @@ from sandbox.engine import open_engine
 from sandbox.errors import QueryRejected
 from sandbox.files.parquet import plain_writer
 from sandbox.files.sealing import SealWriter
+from sandbox.passes.choosing import needs_more_memory
+from sandbox.passes.holding import ImageSource
 from sandbox.protocol import StoredFile, SubsetJob, SubsetOutcome
-from sandbox.quoting import quoted
+from sandbox.quoting import quoted, text_literal
 from sandbox.row_filter import compile_filter
 
 _BATCH_ROWS = 50_000
 _PSEUDONYM_BYTES = 16
 
 
-def write_package(
-    job: SubsetJob, images: Mapping[str, Sequence[str]], output: int
-) -> SubsetOutcome:
+def write_package(job: SubsetJob, source: ImageSource, output: int) -> SubsetOutcome:
     """Write the rule's rows to `output`, sealed; nothing else of the table leaves.
 
+    Shards are read one after another, twice where the cap cuts: what is in memory is one
+    of them, and the places of the rows that are chosen.
     Raises QueryRejected where the job asks for more than its rule gives: a column that the
-    rule does not name, more rows, or a feature that this node does not have.
+    rule does not name, more rows, or a feature that this node does not have; and
+    ResourceExceeded (`needs_more_memory`) where a shard alone does not fit.
     """
     rule = _rule_of(job)
-    with contextlib.closing(open_engine(images, job.limits)) as connection:
-        reader = _rows(job, rule, connection).to_arrow_reader(_BATCH_ROWS)
-        schema = _schema(reader.schema, rule)
+    largest = max(source.tables[job.table.table], default=0)
+    if largest > source.budget_bytes:
+        raise needs_more_memory("the smallest parts of its table do not fit at once")
+    with contextlib.closing(open_engine({}, job.limits, any_descriptor=True)) as connection:
+        shards = _Shards(job, rule, source, connection)
+        shards.choose()
         with os.fdopen(os.dup(output), "wb") as target:
             with SealWriter(target, job.output_key, job.output) as sealed:
-                writer = plain_writer(_Sink(sealed), schema, metadata=_metadata(job, rule))
-                for batch in reader:
-                    writer.write(_pseudonymised(batch, schema, rule, job.pseudonym_key))
+                writer = None
+                for reader in shards.chosen():
+                    schema = _schema(reader.schema, rule)
+                    if writer is None:
+                        metadata = _metadata(job, rule)
+                        writer = plain_writer(_Sink(sealed), schema, metadata=metadata)
+                    for batch in reader:
+                        writer.write(_pseudonymised(batch, schema, rule, job.pseudonym_key))
+                assert writer is not None
                 writer.close()
             package = StoredFile(job.output, sealed.sealed_sha256, sealed.sealed_size)
     types = dict(job.schema.columns)
@@ -61,6 +73,76 @@ def write_package(
             for name in job.columns
         ),
     )
+
+
+class _Shards:
+    """The rows of a rule, shard by shard.
+
+    A row is named by its shard and its number there: that is the same however the table is
+    read, so the keyed order of these names chooses the same rows each time.
+    """
+
+    def __init__(
+        self,
+        job: SubsetJob,
+        rule: SubsetRule,
+        source: ImageSource,
+        connection: duckdb.DuckDBPyConnection,
+    ) -> None:
+        self._job, self._source, self._connection = job, source, connection
+        self._table = job.table.table
+        self._count = len(source.tables[self._table])
+        self._every = sum(source.tables[self._table]) <= source.budget_bytes
+        self._paths: list[str] = []
+        self._names = ", ".join(quoted(name) for name in job.columns)
+        self._condition = "TRUE"
+        if rule.row_filter is not None:
+            self._condition = compile_filter(
+                rule.row_filter, self._table, job.schema.columns, connection
+            )
+
+    def choose(self) -> None:
+        """Keep the places of the rows that leave: the first in the keyed order."""
+        self._connection.execute(
+            "CREATE TABLE chosen (shard INTEGER, place BIGINT, turn VARCHAR)"
+        )
+        for shard in range(self._count):
+            # The key is a value, never part of the text: SQL is shown and logged.
+            self._connection.execute(
+                f"INSERT INTO chosen SELECT {shard}, bonded_row, "
+                f"sha256($key || '{shard}/' || bonded_row::VARCHAR) AS turn "
+                f"FROM {self._rows(shard)} WHERE ({self._condition}) IS TRUE "
+                "ORDER BY turn LIMIT $most",
+                {"key": _order_key(self._job), "most": self._job.max_rows},
+            )
+            self._connection.execute(
+                "CREATE OR REPLACE TABLE chosen AS "
+                f"SELECT * FROM chosen ORDER BY turn LIMIT {int(self._job.max_rows)}"
+            )
+
+    def chosen(self) -> Iterator[pa.RecordBatchReader]:
+        """Yield the chosen rows of each shard, in their order."""
+        for shard in range(self._count):
+            yield self._connection.sql(
+                f"SELECT {self._names} FROM {self._rows(shard)} WHERE bonded_row IN "
+                f"(SELECT place FROM chosen WHERE shard = {shard}) ORDER BY bonded_row"
+            ).to_arrow_reader(_BATCH_ROWS)
+
+    def _rows(self, shard: int) -> str:
+        """Return one shard with its rows numbered, under the table's name."""
+        if self._every:
+            if not self._paths:
+                self._paths = self._source.open({self._table: range(self._count)})[
+                    self._table
+                ]
+            path = self._paths[shard]
+        else:
+            ((path,),) = self._source.open({self._table: [shard]}).values()
+        return (
+            f"(SELECT * RENAME (file_row_number AS bonded_row) FROM "
+            f"read_parquet({text_literal(path)}, file_row_number = true)) "
+            f"AS {quoted(self._table)}"
+        )
 
 
 def _rule_of(job: SubsetJob) -> SubsetRule:
@@ -90,25 +172,6 @@ def _rule_of(job: SubsetJob) -> SubsetRule:
     if rule.pseudonymise and len(job.pseudonym_key) != 32:
         raise QueryRejected("the job brings no key for its pseudonyms")
     return rule
-
-
-def _rows(
-    job: SubsetJob, rule: SubsetRule, connection: duckdb.DuckDBPyConnection
-) -> duckdb.DuckDBPyRelation:
-    table = job.table.table
-    condition = "TRUE"
-    if rule.row_filter is not None:
-        condition = compile_filter(rule.row_filter, table, job.schema.columns, connection)
-    names = ", ".join(quoted(name) for name in job.columns)
-    # The key is a value, never part of the text: SQL is shown and logged.
-    return connection.sql(
-        f"WITH fitting AS (SELECT {names}, row_number() OVER () AS bonded_row "
-        f"FROM {quoted(table)} WHERE ({condition}) IS TRUE), "
-        "chosen AS (SELECT * FROM fitting "
-        "ORDER BY sha256($key || bonded_row::VARCHAR) LIMIT $most) "
-        f"SELECT {names} FROM chosen ORDER BY bonded_row",
-        params={"key": _order_key(job), "most": job.max_rows},
-    )
 
 
 def _order_key(job: SubsetJob) -> str:

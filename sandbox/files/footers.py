@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sandbox.errors import DistributionCorrupt, KeyUnusable
-from sandbox.files.thrift import I32, I64, STRUCT, Depth, Items, Reader, Struct
+from sandbox.files.thrift import I32, I64, LATER, STRUCT, Depth, Items, Reader, Struct
 
 PLAIN_MAGIC, ENCRYPTED_MAGIC = b"PAR1", b"PARE"
 LENGTH_BYTES, NONCE_BYTES, TAG_BYTES = 4, 12, 16
@@ -26,6 +26,8 @@ _TAIL_BYTES = LENGTH_BYTES + len(ENCRYPTED_MAGIC)
 _REPEATED = 2
 # Schema elements; of each row group the columns, of each of those metadata and encryption.
 _LOOKED_AT: Depth = {2: {}, 4: {1: {3: {}, 8: {}}}}
+# Where few of the columns will be used, each is read when it is.
+_FEW_LOOKED_AT: Depth = {2: {}, 4: {1: LATER}}
 # What reading junk as Thrift may raise: an absent or mistyped field, or the end of data.
 MALFORMED = (ValueError, TypeError, AttributeError, LookupError, struct.error)
 
@@ -55,9 +57,17 @@ class Chunk:
 class Footer:
     """An opened footer, with the cipher that opens the modules of its file."""
 
-    def __init__(self, descriptor: int, *, key: bytes | bytearray, prefix: bytes) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        *,
+        key: bytes | bytearray,
+        prefix: bytes,
+        few: bool = False,
+    ) -> None:
         """Open the footer of the file `descriptor` is of.
 
+        `few` says that few of its columns will be asked for: that is a matter of speed.
         Raises KeyUnusable if key and prefix do not open it, DistributionCorrupt if it is
         none of ours, and one of MALFORMED if it cannot be read at all.
         """
@@ -78,7 +88,7 @@ class Footer:
         reader = Reader(raw)
         self.aad = prefix + _unique_part(reader.struct())
         self.clear = self._open(raw, reader.position)
-        self.tree = Reader(self.clear).struct(_LOOKED_AT)
+        self.tree = Reader(self.clear).struct(_FEW_LOOKED_AT if few else _LOOKED_AT)
         self.names = _flat_names(self.tree)
         self.groups = self.tree.structs(4)
         if len(self.groups) > MOST_ORDINAL or len(self.names) > MOST_ORDINAL:

@@ -69,6 +69,12 @@ class ImageMemory:
         with self._changed:
             return [wish for wish in wishes if self._find(wish) is None]
 
+    def size_of(self, wish: Wish) -> int | None:
+        """Return the bytes of the image that `wish` would be given, if there is one."""
+        with self._changed:
+            image = self._find(wish)
+            return None if image is None else image.size_bytes
+
     def has_room_for(self, size_bytes: int) -> bool:
         """Whether that much fits without anything being dropped."""
         return self.used_bytes + size_bytes <= self.limit_bytes

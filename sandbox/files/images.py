@@ -109,7 +109,8 @@ class ImageCache:
     def sizes(self, table: EncryptedTable, need: Need) -> tuple[int, ...]:
         """Return how many bytes the image of each shard takes, at most.
 
-        From the footers: no page is decrypted, no digest taken. Raises DistributionCorrupt
+        Of what is in memory exactly, else from the footers: no page is decrypted, no digest
+        taken. Raises DistributionCorrupt
         or KeyUnusable where a footer does not open.
         """
         return tuple(self._size(table, need, shard) for shard in range(len(table.files)))
@@ -205,11 +206,9 @@ class ImageCache:
         executor: Executor | None = None,
     ) -> Iterator[_Shard]:
         """The files of a shard, their digests under way if there is an executor."""
-        files = _files(table, shard)
-        keys = {file.sha256: hashlib.sha256(key).digest() for file, key, *_ in files}
-        opened = _Shard(Wish(table.version_id, shard, keys, need, need.needed))
+        opened = _Shard(_wish(table, need, shard))
         with contextlib.ExitStack() as stack:
-            for file, key, prefix, columns in files:
+            for file, key, prefix, columns in _files(table, shard):
                 descriptor = stack.enter_context(self._file(file))
                 opened.files.append(Part(descriptor, key, prefix, columns))
                 if executor is not None:
@@ -218,9 +217,11 @@ class ImageCache:
             yield opened
 
     def _size(self, table: EncryptedTable, need: Need, shard: int) -> int:
-        files = _files(table, shard)
-        keys = [(f.sha256, hashlib.sha256(key).digest(), p) for f, key, p, _ in files]
-        name = (*keys, need.needed)
+        wish = _wish(table, need, shard)
+        held = self._memory.size_of(wish)
+        if held is not None:
+            return held
+        name = (table.version_id, shard, tuple(wish.files.items()), need.needed)
         with self._lock:
             if name in self._sizes:
                 return self._sizes[name]
@@ -268,6 +269,13 @@ class ImageCache:
         if sum(s.wish.size_bytes or 0 for s in absent) > self.limit_bytes // 2:
             for shard in absent:
                 shard.lay_out(shard.wish.need.needed)
+
+
+def _wish(table: EncryptedTable, need: Need, shard: int) -> Wish:
+    keys = {
+        file.sha256: hashlib.sha256(key).digest() for file, key, *_ in _files(table, shard)
+    }
+    return Wish(table.version_id, shard, keys, need, need.needed)
 
 
 def _files(

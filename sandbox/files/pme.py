@@ -70,8 +70,10 @@ class Layout:
         if a footer is not as `sandbox.files.parquet` writes it or parts do not fit.
         """
         try:
+            few = columns is not None
             footers = [
-                Footer(part.descriptor, key=part.key, prefix=part.prefix) for part in parts
+                Footer(part.descriptor, key=part.key, prefix=part.prefix, few=few)
+                for part in parts
             ]
             for part, footer in zip(parts, footers, strict=True):
                 if part.columns is not None and part.columns != set(footer.names):

@@ -19,8 +19,10 @@ _MAX_DEPTH = 32
 _UNREAD = object()
 # By field id, which structs and lists are read at once: those that will be asked for.
 # Skipped over and read later they would be walked twice, at every level.
+# `LATER` in the place of what is below a list has its structs read one by one when used.
 Depth = Mapping[int, "Depth"]
 _NO_DEPTH: Depth = {}
+LATER: Depth = {-1: _NO_DEPTH}
 
 
 class Field:
@@ -64,12 +66,31 @@ class Items:
 
 
 class Struct:
-    """A struct, changed in place by field id."""
+    """A struct, changed in place by field id; read from `raw` when it is first used."""
 
-    __slots__ = ("fields",)
+    __slots__ = ("_fields", "_raw")
 
-    def __init__(self, fields: list[Field]) -> None:
-        self.fields = fields
+    def __init__(self, fields: list[Field] | None = None, raw: bytes = b"") -> None:
+        self._fields = fields
+        self._raw = raw
+
+    @property
+    def fields(self) -> list[Field]:
+        """The fields, in ascending id order."""
+        if self._fields is None:
+            self._fields = Reader(self._raw).struct().fields
+        return self._fields
+
+    @fields.setter
+    def fields(self, fields: list[Field]) -> None:
+        self._fields = fields
+
+    def write(self, out: bytearray) -> None:
+        """Append the struct to `out`."""
+        if self._fields is None:
+            out += self._raw
+        else:
+            _write_fields(out, self._fields)
 
     def get(self, field_id: int) -> Any:
         """The raw value of a field, or None where it is absent."""
@@ -179,6 +200,9 @@ class Reader:
             return self._take(self._varint())
         if kind in (LIST, SET):
             return self._items(depth)
+        if kind == STRUCT and depth is LATER:
+            start, self.position = self.position, _skip(self._data, self.position, kind, 0)
+            return Struct(raw=bytes(self._data[start : self.position]))
         if kind == STRUCT:
             return self.struct(depth)
         raise ValueError(f"{kind} is no type of Parquet metadata")
@@ -273,8 +297,12 @@ def _length(data: bytes | memoryview, position: int) -> tuple[int, int]:
 
 def write_struct(out: bytearray, struct: Struct) -> None:
     """Append `struct` to `out`."""
+    struct.write(out)
+
+
+def _write_fields(out: bytearray, fields: list[Field]) -> None:
     last = 0
-    for field in struct.fields:
+    for field in fields:
         kind = field.type
         if kind in (TRUE, FALSE):
             kind = TRUE if field.value else FALSE

@@ -28,6 +28,12 @@ def forbid_core_files() -> None:
     syscalls.forbid_dumps()
 
 
+def allow_many_images() -> None:
+    """Have as many descriptors as the machine allows: each image is one, held open."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def keep_in_memory() -> tuple[Layer, ...]:
     """Lock this process's memory where it may; say what was reached, for the health page.
 

@@ -160,6 +160,7 @@ def main(
     """Be the unsealer over these inherited sockets; returns when the door closes."""
     # Before anything is confined: it may take a capability.
     layers = memory.keep_in_memory()
+    memory.allow_many_images()
     transport = TransportKey()
     transport.try_out()
     lockdown.confine_unsealer(Path(vault))

@@ -93,7 +93,7 @@ def _dispatch(
     if isinstance(job, protocol.PartitionJob):
         return partition(job, open_everything(images), given.outputs, given.scratch)
     if isinstance(job, protocol.SubsetJob):
-        return subset.write_package(job, open_everything(images), given.outputs[0])
+        return subset.write_package(job, images, given.outputs[0])
     if isinstance(job, protocol.AnalyseJob):
         raise ProtocolError("analysis is not done by workers")
     if isinstance(job, protocol.RekeyJob):

@@ -53,33 +53,40 @@ class AtomColumns:
                 present = f"({exact})" if ref.kind is Kind.DOUBLE else term_sql(ref)
                 found.append(f"{present} IS NOT NULL AS m{number}")
                 continue
-            found.append(f"{exact} AS m{number}")
+            found.append(f"{_summed(ref, exact)} AS m{number}")
             if ref in self.multiplied:
                 scale = decimals_of(ref, policy)
                 whole = f"({exact}) * {10**scale}" if scale else exact
                 found.append(f"CAST({whole} AS HUGEINT) AS v{number}")
         return found
 
-    def per_unit(self) -> list[str]:
-        """Return what one unit adds to each atom, over its rows where i holds."""
+    def per_unit(self, *, tracked: bool) -> list[str]:
+        """Return what one unit adds to each atom, over its rows where i holds.
+
+        Where rows outside the filter are not `tracked` i holds of every row.
+        """
+        inside = "i AND " if tracked else ""
         found = []
         for i, present in enumerate(self.presences):
-            found.append(f"count(*) FILTER (i AND {self._all(present)}) AS n{i}")
+            found.append(f"count(*) FILTER ({inside}{self._all(present)}) AS n{i}")
             found += [
-                f"count(*) FILTER (i AND {self._all(other)} AND NOT {self._all(present)}) "
-                f"AS l{i}_{k}"
+                f"count(*) FILTER ({inside}{self._all(other)} AND NOT {self._all(present)})"
+                f" AS l{i}_{k}"
                 for k, other in enumerate(self.beside(present))
             ]
         for j, atom in enumerate(self.sums):
-            rows = f"FILTER (i AND {self._all(atom.present)})"
+            rows = f" FILTER ({inside}{self._all(atom.present)})"
+            if atom.present == atom.factors:
+                # Of one column its sums and extremes leave out the rows without it.
+                rows = " FILTER (i)" if tracked else ""
             found += [
-                f"sum({text}) {rows} AS s{j}_{k}" for k, text in enumerate(self.limbs(atom))
+                f"sum({text}){rows} AS s{j}_{k}" for k, text in enumerate(self.limbs(atom))
             ]
             value = self._value(atom)
             found += [
-                f"sum(abs({value})) {rows} AS a{j}",
-                f"min({value}) {rows} AS lo{j}",
-                f"max({value}) {rows} AS hi{j}",
+                f"sum({self._absolute(atom)}){rows} AS a{j}",
+                f"min({value}){rows} AS lo{j}",
+                f"max({value}){rows} AS hi{j}",
             ]
         return found
 
@@ -100,7 +107,7 @@ class AtomColumns:
             ]
             value = self._value(atom)
             found += [
-                f"{rows} abs({value}) END AS a{j}",
+                f"{rows} {self._absolute(atom)} END AS a{j}",
                 f"{rows} {value} END AS lo{j}",
                 f"{rows} {value} END AS hi{j}",
             ]
@@ -178,12 +185,26 @@ class AtomColumns:
         name = f"v{self.refs.index(atom.factors[0])}"
         return f"CAST({name} AS DOUBLE) ** {atom.degree}"
 
+    def _absolute(self, atom: Product) -> str:
+        value = self._value(atom)
+        if atom.degree == 1 and atom.factors[0].kind is Kind.INTEGER:
+            # The least number of a type has no absolute value in it.
+            value = f"CAST({value} AS HUGEINT)"
+        return f"abs({value})"
+
     def _one(self, ref: Ref) -> str:
         name = f"m{self.refs.index(ref)}"
         return f"{name} IS NOT NULL" if ref in self.summed else name
 
     def _all(self, present: tuple[Ref, ...]) -> str:
         return "(" + " AND ".join(self._one(ref) for ref in present) + ")"
+
+
+def _summed(ref: Ref, exact: str) -> str:
+    """Return a measure as it is added up: the engine's sums of these are exact and wide."""
+    if ref.kind is Kind.INTEGER or (ref.kind is Kind.DECIMAL and ref.scale is not None):
+        return term_sql(ref)
+    return exact
 
 
 def scales_of(block: Block, policy: Policy) -> tuple[int, ...]:

@@ -16,11 +16,11 @@ from policies.document import AggregateRule, Policy
 from sandbox.disclosure.cell import Cell, Ground
 from sandbox.disclosure.domain import printed_domain
 from sandbox.disclosure.recombine import Value, contributes, sets_of, values_of
-from sandbox.disclosure.suppression import is_unproven, judge, judge_unanimity
+from sandbox.disclosure.suppression import judge_unanimity
 from sandbox.history import pairs as past
 from sandbox.history.entry import Past, entry, join_entries
 from sandbox.passes.holding import AllOpen, Holding
-from sandbox.passes.rows import Answer, Rows
+from sandbox.passes.rows import Rows
 from sandbox.plan.block import Block
 from sandbox.plan.plan import Plan
 from sandbox.plan.results import Cells, Selected
@@ -30,18 +30,15 @@ from sandbox.plan.view_sql import view_sql
 from sandbox.protocol import Limits, Scalar
 from sandbox.quoting import quoted
 from sandbox.stages.apart import Apart, Beside
-from sandbox.stages.cell_reading import read_cells
-from sandbox.stages.contrasts import is_dimension, tracks_outside
+from sandbox.stages.cells import Found, StageOne
+from sandbox.stages.contrasts import is_dimension
 from sandbox.stages.counted_within import CountedWithin
 from sandbox.stages.existence import may_lack
 from sandbox.stages.left_out import LeftOut
 from sandbox.stages.quantile_bins import histograms
 from sandbox.stages.reentry import filled, needed_before, public_in
 from sandbox.stages.stage_one import (
-    Statement,
     stage_one_sql,
-    statement,
-    top_needed,
 )
 from sandbox.stages.stage_two import Row, StageTwo
 from sandbox.stages.weights import Weights
@@ -156,15 +153,13 @@ def plan_sql(plan: Plan | None, policy: Policy) -> str:
     """Return the first pass of each block as text, for reviewers and the log."""
     if plan is None:
         return ""
-    return ";\n".join(
-        _shown(block, extended(policy, block.views), None) for block in plan.blocks
-    )
+    return ";\n".join(_shown(block, extended(policy, block.views)) for block in plan.blocks)
 
 
-def _shown(block: Block, policy: Policy, sql: str | None) -> str:
+def _shown(block: Block, policy: Policy) -> str:
     """Return a block's statements: what is computed for each unit, then stage 1."""
     views = [f"{quoted(view.name)} AS ({view_sql(view, policy)})" for view in block.views]
-    return ";\n".join([*views, stage_one_sql(block, policy) if sql is None else sql])
+    return ";\n".join([*views, stage_one_sql(block, policy)])
 
 
 def _run_order(plan: Plan) -> list[int]:
@@ -217,17 +212,26 @@ def control(
     weights = Weights(block, policy, rows)
     comparing = past.Comparing(block, policy, rule, pasts, rows)
     beside = Beside(block, policy, rule, rows)
-    cells, key_types, sql = stage_one.cells()
-    judge_unanimity(
-        cells,
-        _sensitive_positions(block, policy),
-        made_up=_made_up_positions(block),
-        min_units=rule.min_units,
-    )
-    left_out.judge(cells, rule.min_units)
-    counted_within.judge(cells, rule.min_units)
-    weights.judge(cells, rule.min_units)
-    comparing.mark(cells)
+
+    def judged(found: Found) -> list[Cell]:
+        judge_unanimity(
+            found.cells,
+            _sensitive_positions(block, policy),
+            made_up=_made_up_positions(block),
+            min_units=rule.min_units,
+        )
+        left_out.judge(found.cells, rule.min_units)
+        counted_within.judge(found.cells, rule.min_units)
+        weights.judge(found.cells, rule.min_units)
+        comparing.mark(found.cells)
+        return found.cells
+
+    found = stage_one.cells()
+    cells = judged(found)
+    if not found.is_exact and _withheld_by_history(cells):
+        # Of several that could be withheld the smallest are: that takes their very sizes.
+        found = stage_one.cells(exactly=True)
+        cells = judged(found)
     shown, held_back = _split(_visible_groups(block, cells))
     apart = beside.values(cells)
     told = _histograms(block, policy, rule, rows, apart, earlier)
@@ -251,14 +255,15 @@ def control(
     return Controlled(
         # In one order, however the engine found them: sums of doubles depend on it.
         rows=tuple(sorted((*made, *more), key=lambda row: tuple(map(str, row.keys)))),
-        key_types=key_types,
+        key_types=found.key_types,
         value_types=_value_types(block),
         collapsed=collapsed,
         leaves_out=apart.leaves_out,
         report=report,
         history=(entry(block, released_sets), *told),
-        sql=_shown(block, policy, sql),
-        units_covered=max((cell.units for cell in cells if cell.is_safe), default=0),
+        sql=_shown(block, policy),
+        # At least so many: units are not counted further than it takes to judge.
+        units_covered=rule.min_units if any(cell.is_safe for cell in cells) else 0,
     )
 
 
@@ -276,8 +281,12 @@ def _histograms(
         stage_one = StageOne(item.block, policy, rule, rows)
         pasts = earlier(item.block, entries)
         comparing = past.Comparing(item.block, policy, rule, pasts, rows)
-        cells, _, _ = stage_one.cells()
-        comparing.mark(cells)
+        found = stage_one.cells()
+        comparing.mark(found.cells)
+        if not found.is_exact and _withheld_by_history(found.cells):
+            found = stage_one.cells(exactly=True)
+            comparing.mark(found.cells)
+        cells = found.cells
         groups: dict[tuple[object, ...], list[Cell]] = {}
         for cell in cells:
             keys = tuple(cell.keys[place] for place in item.visible)
@@ -318,69 +327,14 @@ def _withheld_rows(
 # --- stage 1
 
 
-class StageOne:
-    """The cells of a block, for each of its units."""
-
-    def __init__(
-        self, block: Block, policy: Policy, rule: AggregateRule, rows: Rows
-    ) -> None:
-        """Ask; the views of the block must be known to `rows` and `policy`."""
-        self._block, self._policy, self._rule, self._rows = block, policy, rule, rows
-        self._asked = []
-        for unit in block.units:
-            made = statement(block, policy, unit)
-            self._asked.append((made, rows.ask(made.sql, made.fold)))
-
-    def cells(self) -> tuple[list[Cell], tuple[str, ...], str]:
-        """Return judged cells: one is as unsafe as the strictest of its units makes it."""
-        merged: dict[tuple[object, ...], Cell] = {}
-        key_types: tuple[str, ...] = ()
-        text = ""
-        for made, answer in self._asked:
-            cells, types = self._judged(made, answer)
-            key_types, text = key_types or types, text or made.sql
-            for cell in cells:
-                _merge(merged, cell)
-        return list(merged.values()), key_types, text
-
-    def _judged(
-        self, made: Statement, answer: Answer
-    ) -> tuple[list[Cell], tuple[str, ...]]:
-        block, rule = self._block, self._rule
-        top = top_needed(rule)
-        sensitive = tracks_outside(block, self._policy) and _is_sensitive_filter(
-            block, self._policy
-        )
-        cells, types = read_cells(block, made, answer, copies=top)
-        judge(cells, rule, sensitive_filter=sensitive)
-        if any(is_unproven(cell) for cell in cells):
-            exact = statement(block, self._policy, made.unit, top=top)
-            answer = self._rows.ask(exact.sql, exact.fold)
-            cells, types = read_cells(block, exact, answer)
-            judge(cells, rule, sensitive_filter=sensitive)
-        return cells, types
-
-
-def _merge(merged: dict[tuple[object, ...], Cell], cell: Cell) -> None:
-    found = merged.setdefault((*cell.keys, *cell.codes), cell)
-    if found is cell:
-        return
-    found.unsafe |= cell.unsafe
-    found.unsafe_rows |= cell.unsafe_rows
-    for mine, other in zip(found.unsafe_counts, cell.unsafe_counts, strict=True):
-        mine |= other
-    for mine, other in zip(found.unsafe_sums, cell.unsafe_sums, strict=True):
-        mine |= other
+def _withheld_by_history(cells: Sequence[Cell]) -> bool:
+    return any(Ground.HISTORY in cell.unsafe for cell in cells)
 
 
 def _is_sensitive(ref: Ref, policy: Policy) -> bool:
     table = policy.table(ref.table)
     column = None if table is None else table.column(ref.column)
     return column is not None and column.sensitive
-
-
-def _is_sensitive_filter(block: Block, policy: Policy) -> bool:
-    return any(_is_sensitive(ref, policy) for ref in refs_of(block.where))
 
 
 def _sensitive_positions(block: Block, policy: Policy) -> list[frozenset[int]]:

@@ -7,9 +7,11 @@ extremes, and the units outside the filter. The engine sees nothing but this tex
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies.document import AggregateRule, Policy
+from sandbox.disclosure.suppression import HIGHER_POWERS
 from sandbox.passes.folds import Fold, Merge
 from sandbox.plan.block import Aggregate, Block, Unit
 from sandbox.plan.render import predicate_sql, term_sql
@@ -19,6 +21,11 @@ from sandbox.stages.atom_columns import AtomColumns, scales_of
 from sandbox.stages.contrasts import contrast_sql, tracks_outside
 
 MAX_CELLS = 200_000
+
+
+# Buckets for each unit that a cell must have: with fewer, too many units share one.
+_BUCKETS_PER_UNIT = 3
+_MOST_BUCKETS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +41,50 @@ class Statement:
 
 def stage_one_sql(block: Block, policy: Policy) -> str:
     """Return the first pass as text, for reviewers and the log."""
-    return statement(block, policy, block.units[0]).sql
+    unit = block.units[0]
+    return statement(block, policy, unit, buckets=buckets_of(block, unit, policy)).sql
+
+
+def counts_units(block: Block) -> bool:
+    """Whether an answer is the very number of units that stage 1 counts."""
+    counted = None if block.hidden else block.units[0].ref
+    return counted is not None and any(
+        item.function == "count_distinct" and item.pieces == (counted,)
+        for item in block.aggregates
+    )
+
+
+def buckets_of(block: Block, unit: Unit, policy: Policy) -> int | None:
+    """Return into how many buckets the units of the first pass go; None: into none.
+
+    A bucket holds all rows of its units. So there are at least as many units as buckets
+    with rows, nobody contributes more than his bucket, and there is nobody where there is
+    no bucket: what is safe by buckets is safe by units, at a fraction of the groups.
+    """
+    if unit.ref is None or counts_units(block):
+        return None
+    least = max((rule.min_units for rule in policy.aggregate_rules), default=1)
+    if any(atom.degree > 2 for atom in block.measured):
+        least *= HIGHER_POWERS
+    wanted = _BUCKETS_PER_UNIT * least
+    return wanted if wanted <= _MOST_BUCKETS else None
 
 
 def statement(
-    block: Block, policy: Policy, unit: Unit, *, top: int | None = None
+    block: Block,
+    policy: Policy,
+    unit: Unit,
+    *,
+    top: int | None = None,
+    buckets: int | None = None,
+    only: Sequence[str] = (),
 ) -> Statement:
     """Return the pass of stage 1 for one unit.
 
     `top` largest contributions are kept, which costs several times the rest; None keeps
-    the largest alone, which proves most cells safe.
+    the largest alone, which proves most cells safe. With `buckets` units are not told
+    apart within a bucket. With `only`, the engine's types of the keys, the cells are those
+    whose keys stand in as many lists, which are the values of the statement.
     """
     keys = [f"k{i}" for i in range(len(block.keys))]
     hidden = [f"h{i}" for i in range(len(block.hidden))]
@@ -69,9 +110,12 @@ def statement(
     names += [name for name, _, _ in found]
     cells += [f"{expression} AS {name}" for name, expression, _ in found]
     merges += [largest if merge is Merge.LARGEST else merge for *_, merge in found]
+    base = base_sql(block, policy, unit, buckets=buckets)
+    if only:
+        base = _only_sql(base, [*keys, *hidden], only)
     sql = (
-        f"WITH base AS ({base_sql(block, policy, unit)}), "
-        f"per_unit AS ({_per_unit(unit, [*keys, *hidden], atoms, len(contrasts))}) "
+        f"WITH base AS ({base}), "
+        f"per_unit AS ({_per_unit(block, policy, unit, atoms)}) "
         f"SELECT {', '.join(cells)} FROM per_unit"
     )
     return Statement(
@@ -83,22 +127,35 @@ def statement(
     )
 
 
+def _only_sql(base: str, keys: Sequence[str], types: Sequence[str]) -> str:
+    listed = ", ".join(
+        f"unnest(?::{type_}[]) AS {key}" for key, type_ in zip(keys, types, strict=True)
+    )
+    same = " AND ".join(f"b.{key} IS NOT DISTINCT FROM few.{key}" for key in keys)
+    return f"SELECT b.* FROM ({base}) AS b SEMI JOIN (SELECT {listed}) AS few ON {same}"
+
+
 def _largest(column: str, top: int | None) -> str:
     return f"max({column})" if top is None else f"max({column}, {top})"
 
 
 def base_sql(
-    block: Block, policy: Policy, unit: Unit, *, more: tuple[str, ...] = ()
+    block: Block,
+    policy: Policy,
+    unit: Unit,
+    *,
+    more: tuple[str, ...] = (),
+    buckets: int | None = None,
 ) -> str:
     """Return the joined rows with keys k, hidden keys h, unit u, filter i, measures m.
 
-    `more` columns stand after these.
+    `more` columns stand after these. With `buckets` u is that of the unit.
     """
     outside = tracks_outside(block, policy)
     columns = [f"{term_sql(term)} AS k{i}" for i, term in enumerate(block.keys)]
     columns += [f"{term_sql(term)} AS h{i}" for i, term in enumerate(block.hidden)]
     columns += [
-        f"{'NULL' if unit.ref is None else term_sql(unit.ref)} AS u",
+        f"{_unit_sql(unit, buckets)} AS u",
         f"{f'(({predicate_sql(block.where)}) IS TRUE)' if outside else 'TRUE'} AS i",
     ]
     columns += [f"{text} AS x{j}" for j, text in enumerate(contrast_sql(block.where))]
@@ -114,6 +171,15 @@ def base_sql(
     return f"SELECT {', '.join(columns)} FROM {from_sql(block)}" + (
         f" WHERE {where}" if where else ""
     )
+
+
+def _unit_sql(unit: Unit, buckets: int | None) -> str:
+    if unit.ref is None:
+        return "NULL"
+    name = term_sql(unit.ref)
+    if buckets is None:
+        return name
+    return f"CASE WHEN {name} IS NOT NULL THEN hash({name}) % {buckets} END"
 
 
 def from_sql(block: Block) -> str:
@@ -143,19 +209,24 @@ def from_sql(block: Block) -> str:
     return text
 
 
-def _per_unit(unit: Unit, keys: list[str], atoms: AtomColumns, contrasts: int) -> str:
+def _per_unit(block: Block, policy: Policy, unit: Unit, atoms: AtomColumns) -> str:
+    keys = [f"k{i}" for i in range(len(block.keys))]
+    keys += [f"h{i}" for i in range(len(block.hidden))]
+    contrasts = range(len(contrast_sql(block.where)))
+    # Where no row outside the filter is read, every row is inside.
+    tracked = tracks_outside(block, policy)
     if unit.ref is None:
         columns = [*keys, "TRUE AS known", "i::INTEGER AS r", "(NOT i)::INTEGER AS o"]
-        columns += [f"x{j}::INTEGER AS x{j}" for j in range(contrasts)]
+        columns += [f"x{j}::INTEGER AS x{j}" for j in contrasts]
         return f"SELECT {', '.join((*columns, *atoms.per_row()))} FROM base"
     columns = [
         *keys,
         "u IS NOT NULL AS known",
-        "count(*) FILTER (i) AS r",
-        "count(*) FILTER (NOT i) AS o",
+        "count(*) FILTER (i) AS r" if tracked else "count(*) AS r",
+        "count(*) FILTER (NOT i) AS o" if tracked else "0 AS o",
     ]
-    columns += [f"count(*) FILTER (x{j}) AS x{j}" for j in range(contrasts)]
-    columns += atoms.per_unit()
+    columns += [f"count(*) FILTER (x{j}) AS x{j}" for j in contrasts]
+    columns += atoms.per_unit(tracked=tracked)
     return f"SELECT {', '.join(columns)} FROM base GROUP BY {', '.join((*keys, 'u'))}"
 
 

@@ -1,0 +1,148 @@
+"""The cells of a block, judged: by buckets of units where that proves them, else by units.
+
+What decides about a cell is the same either way. A cell that buckets prove safe is safe;
+every other is computed again, unit by unit. Only the number of units of a proven cell is
+not known then, but that it is at least min_units.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from policies.document import AggregateRule, Policy
+from sandbox.disclosure.cell import Cell, Ground
+from sandbox.disclosure.suppression import is_unproven, judge
+from sandbox.passes.rows import Answer, Rows
+from sandbox.plan.block import Block, Unit
+from sandbox.plan.terms import refs_of
+from sandbox.stages.cell_reading import read_cells
+from sandbox.stages.contrasts import tracks_outside
+from sandbox.stages.stage_one import Statement, buckets_of, statement, top_needed
+
+# More cells than this are all computed again: as lists of values they would be slow.
+MOST_LISTED = 20_000
+# Types whose values go out of the engine and in again unchanged, nearly all: a cell that
+# is then missing (an infinite date) is noticed.
+_LISTED = re.compile(
+    r"(BOOLEAN|U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|VARCHAR|DOUBLE|DATE|TIMESTAMP|"
+    r"DECIMAL\(\d+,\d+\))"
+)
+Name = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Cells as judged by themselves, types of their keys, and whether units are exact."""
+
+    cells: list[Cell]
+    key_types: tuple[str, ...]
+    is_exact: bool
+
+
+class StageOne:
+    """The cells of a block, for each of its units."""
+
+    def __init__(
+        self, block: Block, policy: Policy, rule: AggregateRule, rows: Rows
+    ) -> None:
+        """Ask; the views of the block must be known to `rows` and `policy`."""
+        self._block, self._policy, self._rule, self._rows = block, policy, rule, rows
+        self._sensitive = tracks_outside(block, policy) and _filters_sensitively(
+            block, policy
+        )
+        self._asked = [(unit, *self._ask(unit)) for unit in block.units]
+
+    def _ask(self, unit: Unit) -> tuple[Statement, Answer]:
+        buckets = buckets_of(self._block, unit, self._policy)
+        made = statement(self._block, self._policy, unit, buckets=buckets)
+        return made, self._rows.ask(made.sql, made.fold)
+
+    def cells(self, *, exactly: bool = False) -> Found:
+        """Return judged cells: one is as unsafe as the strictest of its units makes it."""
+        merged: dict[Name, Cell] = {}
+        types: tuple[str, ...] = ()
+        for unit, made, answer in self._asked:
+            if exactly:
+                cells, types = self._exact(unit)
+            else:
+                cells, types = self._judged(unit, made, answer)
+            for cell in cells:
+                _merge(merged, cell)
+        buckets = [buckets_of(self._block, u, self._policy) for u in self._block.units]
+        return Found(list(merged.values()), types, exactly or not any(buckets))
+
+    def _judged(
+        self, unit: Unit, made: Statement, answer: Answer
+    ) -> tuple[list[Cell], tuple[str, ...]]:
+        block = self._block
+        cells, types = self._read(made, answer, copies=None)
+        if buckets_of(block, unit, self._policy) is None:
+            # Only dominance can be unproven, which more of the largest ones decide.
+            if not any(is_unproven(cell) for cell in cells):
+                return cells, types
+            top = top_needed(self._rule)
+            exact = statement(block, self._policy, unit, top=top)
+            return self._read(exact, self._rows.ask(exact.sql, exact.fold), copies=1)
+        unproven = [cell for cell in cells if _is_open(cell)]
+        if not unproven:
+            return cells, types
+        every = answer.types[: len(block.keys) + len(block.hidden)]
+        if every and all(map(_LISTED.fullmatch, every)) and len(unproven) <= MOST_LISTED:
+            again, _ = self._exact(unit, only=every, cells=unproven)
+            if len(again) == len(unproven):
+                return [*(cell for cell in cells if not _is_open(cell)), *again], types
+        return self._exact(unit)
+
+    def _exact(
+        self, unit: Unit, *, only: Sequence[str] = (), cells: Sequence[Cell] = ()
+    ) -> tuple[list[Cell], tuple[str, ...]]:
+        """Return cells judged by units: all, or those that stand beside their types."""
+        names = [(*cell.keys, *cell.codes) for cell in cells]
+        values = [[name[place] for name in names] for place in range(len(only))]
+        # One largest contribution proves most; several are worth their price only then.
+        for top in (None, top_needed(self._rule)):
+            made = statement(self._block, self._policy, unit, top=top, only=only)
+            answer = self._rows.ask(made.sql, made.fold, values)
+            found, types = self._read(made, answer, copies=1 if top else None)
+            if not any(is_unproven(cell) for cell in found):
+                break
+        return found, types
+
+    def _read(
+        self, made: Statement, answer: Answer, *, copies: int | None
+    ) -> tuple[list[Cell], tuple[str, ...]]:
+        copies = top_needed(self._rule) if copies is None else copies
+        found, types = read_cells(self._block, made, answer, copies=copies)
+        judge(found, self._rule, sensitive_filter=self._sensitive)
+        return found, types
+
+
+def _is_open(cell: Cell) -> bool:
+    """Whether units could say otherwise of a cell than the buckets that it is judged by.
+
+    Nobody is nobody either way: then only few outside the filter could turn out to be more.
+    """
+    if not cell.units:
+        return Ground.COMPLEMENT in cell.unsafe
+    grounds = (cell.unsafe, cell.unsafe_rows, *cell.unsafe_counts, *cell.unsafe_sums)
+    return any(grounds)
+
+
+def _merge(merged: dict[Name, Cell], cell: Cell) -> None:
+    found = merged.setdefault((*cell.keys, *cell.codes), cell)
+    if found is cell:
+        return
+    found.unsafe |= cell.unsafe
+    found.unsafe_rows |= cell.unsafe_rows
+    for mine, other in zip(found.unsafe_counts, cell.unsafe_counts, strict=True):
+        mine |= other
+    for mine, other in zip(found.unsafe_sums, cell.unsafe_sums, strict=True):
+        mine |= other
+
+
+def _filters_sensitively(block: Block, policy: Policy) -> bool:
+    found = [(policy.table(ref.table), ref) for ref in refs_of(block.where)]
+    columns = [table.column(ref.column) for table, ref in found if table is not None]
+    return any(column is not None and column.sensitive for column in columns)
