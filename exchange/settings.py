@@ -42,6 +42,16 @@ BONDED_SEAL_SECONDS: Final[float] = env.float("BONDED_SEAL_SECONDS", default=0.5
 # web process. Each holds a thread of the web server: there must be more threads than these.
 BONDED_WAIT_SECONDS: Final[int] = env.int("BONDED_WAIT_SECONDS", default=30)
 BONDED_WAITERS: Final[int] = env.int("BONDED_WAITERS", default=12)
+# What one run may use, where its grant says nothing, and the most that a grant may say. A
+# result crosses to the node in one frame of at most 64 MiB.
+BONDED_RUN_SECONDS: Final[int] = env.int("BONDED_RUN_SECONDS", default=120)
+BONDED_RUN_SECONDS_MAX: Final[int] = env.int("BONDED_RUN_SECONDS_MAX", default=900)
+BONDED_RUN_MEMORY_MB: Final[int] = env.int("BONDED_RUN_MEMORY_MB", default=2048)
+BONDED_RUN_MEMORY_MB_MAX: Final[int] = env.int("BONDED_RUN_MEMORY_MB_MAX", default=8192)
+BONDED_RUN_OUTPUT_MB: Final[int] = env.int("BONDED_RUN_OUTPUT_MB", default=32)
+BONDED_RUN_OUTPUT_MB_MAX: Final[int] = min(
+    env.int("BONDED_RUN_OUTPUT_MB_MAX", default=48), 48
+)
 # How many queries may be under way at once: of all, and of one consumer.
 BONDED_QUEUE: Final[int] = env.int("BONDED_QUEUE", default=500)
 BONDED_QUEUE_PER_CONSUMER: Final[int] = env.int("BONDED_QUEUE_PER_CONSUMER", default=100)

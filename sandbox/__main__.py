@@ -85,6 +85,7 @@ def _child(role: str, rest: list[str]) -> int:
         from sandbox.processes import unsealer
 
         door, forks, vault, *sizes = rest
+        unsealer.prepare()
         _become(account, parent)
         unsealer.main(int(door), int(forks), vault, *map(int, sizes))
         return 0

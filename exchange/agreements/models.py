@@ -111,6 +111,8 @@ class RequestDecision(models.Model):
     )
     approves = models.BooleanField()
     note = models.TextField(blank=True)
+    # What a run under the grant may use, if it comes to one: as in `Grant.limits`.
+    limits = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -159,6 +161,8 @@ class Grant(models.Model):
     )
     purpose = models.CharField(max_length=100)
     columns = models.JSONField(default=list, blank=True)
+    # {"seconds", "memory_mb", "output_mb"} of a run; what is absent is the node's default.
+    limits = models.JSONField(default=dict, blank=True)
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()
     created_at = models.DateTimeField(auto_now_add=True)

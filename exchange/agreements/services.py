@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from exchange.agreements.limits import checked, limits_of, strictest
 from exchange.agreements.models import AccessRequest, Grant, RequestDecision
 from exchange.agreements.reviewing import check_may_decide
 from exchange.agreements.rules import OfferedRule, check_columns, find_rule, rule_at
@@ -117,9 +118,16 @@ def request_access(
 
 
 def decide_request(
-    *, request: AccessRequest, approve: bool, note: str = "", by: User
+    *,
+    request: AccessRequest,
+    approve: bool,
+    note: str = "",
+    limits: Mapping[str, int | None] | None = None,
+    by: User,
 ) -> AccessRequest:
     """The reviewer's word is recorded; the last one needed issues the grant or ends it.
+
+    `limits` of a run under the grant: of several reviewers' the strictest hold.
 
     One rejection ends the request. Forbidden `four_eyes` for the requester and for every
     member of the consumer. Conflict `request_not_waiting`, `already_decided`,
@@ -130,6 +138,7 @@ def decide_request(
     check_may_decide(
         by, provider=provider, consumer=request.consumer, asker=request.requested_by_id
     )
+    said = checked(limits) if approve else {}
     try:
         with transaction.atomic():
             request = AccessRequest.objects.select_for_update().get(pk=request.pk)
@@ -145,6 +154,7 @@ def decide_request(
                 consumer=request.consumer,
                 approves=approve,
                 note=note.strip(),
+                limits=said,
             )
             record(
                 type=EventType.REQUEST_DECIDED,
@@ -280,6 +290,7 @@ def _issue(request: AccessRequest, *, by: Actor) -> Grant:
         consumer=request.consumer,
         purpose=request.purpose,
         columns=request.columns,
+        limits=strictest(word.limits for word in request.decisions.filter(approves=True)),
         starts_at=now,
         ends_at=ends_at,
     )
@@ -296,6 +307,7 @@ def _issue(request: AccessRequest, *, by: Actor) -> Grant:
         kind=grant.kind,
         consumer=request.consumer.slug,
         columns=grant.columns,
+        limits=limits_of(grant).words(),
     )
     return grant
 

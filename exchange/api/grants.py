@@ -14,14 +14,17 @@ from rest_framework.response import Response
 
 from exchange.agreements import selectors, services
 from exchange.agreements.effective import effective_words
+from exchange.agreements.limits import limits_of, set_limits
 from exchange.agreements.models import Grant
 from exchange.agreements.states import RuleKind
 from exchange.api.datasets import RuleShown, rule_shown
 from exchange.api.idempotency import idempotent
+from exchange.api.limits import LimitsShown, NewLimits, UsedShown
 from exchange.api.preconditions import check_if_match
 from exchange.api.resource import Resource
 from exchange.parties.models import Scope
-from exchange.queries.selectors import runs_left_today
+from exchange.parties.permissions import can_manage_datasets
+from exchange.queries.selectors import runs_left_today, used_under
 
 STATES = ("active", "pending", "expired", "revoked")
 
@@ -72,6 +75,13 @@ class GrantShown(GrantLine):
     effective_policy = serializers.SerializerMethodField(
         help_text="What the grant lets be learned, in sentences, by table."
     )
+    limits = serializers.SerializerMethodField(help_text="what one run may use")
+    limits_set = serializers.JSONField(
+        source="limits", help_text="those that the provider has set"
+    )
+    used = serializers.SerializerMethodField(
+        help_text="what runs have used; for the provider, else null"
+    )
     runs_left_today = serializers.SerializerMethodField(help_text="null: no daily cap")
 
     @extend_schema_field(RuleShown)
@@ -86,6 +96,15 @@ class GrantShown(GrantLine):
     )
     def get_effective_policy(self, grant: Grant) -> dict[str, list[str]]:
         return effective_words(self.context["request"].user, grant)
+
+    @extend_schema_field(LimitsShown)
+    def get_limits(self, grant: Grant) -> dict[str, int]:
+        return limits_of(grant).words()
+
+    @extend_schema_field(UsedShown(allow_null=True))
+    def get_used(self, grant: Grant) -> dict[str, Any] | None:
+        mine = can_manage_datasets(self.context["request"].user, grant.provider)
+        return dict(UsedShown(used_under(grant)).data) if mine else None
 
     def get_runs_left_today(self, grant: Grant) -> int | None:
         return runs_left_today(grant)
@@ -102,6 +121,7 @@ class Grants(Resource):
         "list": Scope.CATALOGUE_READ,
         "retrieve": Scope.CATALOGUE_READ,
         "revoke": Scope.REQUESTS_DECIDE,
+        "limits": Scope.REQUESTS_DECIDE,
     }
 
     def get_queryset(self) -> QuerySet[Grant]:
@@ -145,6 +165,16 @@ class Grants(Resource):
         check_if_match(request, self.shown(grant, GrantShown))
         note = self.read(Revocation)["note"]
         grant = services.revoke_grant(grant=grant, note=note, by=self.reader)
+        return Response(self.shown(grant, GrantShown))
+
+    @extend_schema(request=NewLimits, responses=GrantShown)
+    @idempotent
+    def limits(self, request: Request, pk: str) -> Response:
+        """Runs that begin from now on may use this, within the node's maxima."""
+        grant = selectors.grant_visible_to(self.reader, pk)
+        check_if_match(request, self.shown(grant, GrantShown))
+        said = self.read(NewLimits)
+        grant = set_limits(grant=grant, limits=said, by=self.reader)
         return Response(self.shown(grant, GrantShown))
 
 

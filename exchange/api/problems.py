@@ -464,6 +464,12 @@ STAGES: dict[str, Kind] = {
     "sequencer_overtaken": Kind(
         409, "Another sequencer was faster", "Nothing is to be done."
     ),
+    "limit_out_of_range": Kind(
+        400, "A limit is out of this node's range", "Choose one in the range that is named."
+    ),
+    "limit_unknown": Kind(
+        400, "A grant has no such limit", "Use the names that are listed."
+    ),
     "queue_full": Kind(
         503, "The node's queue is full", "Submit it again as Retry-After says."
     ),

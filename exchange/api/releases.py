@@ -73,6 +73,16 @@ class ReleaseShown(ReleaseLine):
         help_text="Why cells were withheld: [[reason, cells], ...]; for the provider."
     )
 
+    metering = serializers.SerializerMethodField(
+        help_text="What its run used: seconds of CPU and wall, peak memory, bytes scanned; "
+        "for the provider, whose machine it was, else null."
+    )
+
+    def get_metering(self, release: Release) -> dict[str, Any] | None:
+        provider = release.query.grant.provider
+        mine = can_manage_datasets(self.context["request"].user, provider)
+        return dict(release.metering) if mine else None
+
     def get_report(self, release: Release) -> list[Any] | None:
         provider = release.query.grant.provider
         mine = can_manage_datasets(self.context["request"].user, provider)

@@ -15,6 +15,7 @@ from exchange.agreements import selectors, services
 from exchange.agreements.models import AccessRequest
 from exchange.agreements.states import LegalBasis, NegotiationState, RuleKind
 from exchange.api.idempotency import idempotent
+from exchange.api.limits import NewLimits
 from exchange.api.preconditions import check_if_match
 from exchange.api.resource import Resource, created, organisation_named
 from exchange.catalogue import selectors as catalogue
@@ -96,6 +97,7 @@ class NewRequest(serializers.Serializer[Any]):
 class NewDecision(serializers.Serializer[Any]):
     approve = serializers.BooleanField()
     note = serializers.CharField(required=False, default="", allow_blank=True)
+    limits = NewLimits(required=False, default=dict)
 
 
 class Requests(Resource):
@@ -171,7 +173,11 @@ class Requests(Resource):
         row = self._unchanged(pk)
         fields = self.read(NewDecision)
         row = services.decide_request(
-            request=row, approve=fields["approve"], note=fields["note"], by=self.reader
+            request=row,
+            approve=fields["approve"],
+            note=fields["note"],
+            limits=fields["limits"],
+            by=self.reader,
         )
         return Response(self.shown(row))
 

@@ -99,7 +99,7 @@ urlpatterns = [
     *acts(Requests, "requests", "request", "decide", "withdraw"),
     at("grants", Grants, "grants", get="list"),
     at("grants/<uuid:pk>", Grants, "grant", get="retrieve"),
-    *acts(Grants, "grants", "grant", "revoke"),
+    *acts(Grants, "grants", "grant", "revoke", "limits"),
     at("queries", Queries, "queries", get="list", post="create"),
     at("queries/check", Queries, "query-check", post="check"),
     at("queries/<uuid:pk>", Queries, "query", get="retrieve"),

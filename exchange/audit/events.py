@@ -19,6 +19,7 @@ class EventType(StrEnum):
     REQUEST_SUBMITTED = "request:submitted"
     REQUEST_DECIDED = "request:decided"
     GRANT_ISSUED = "grant:issued"
+    GRANT_LIMITED = "grant:limited"
     GRANT_REVOKED = "grant:revoked"
     QUERY_SUBMITTED = "query:submitted"
     QUERY_ANALYSED = "query:analysed"
@@ -65,6 +66,7 @@ REQUIRED: Final[Mapping[EventType, frozenset[str]]] = MappingProxyType(
         EventType.GRANT_ISSUED: frozenset(
             {"purpose", "dataset_version", "policy_digest", "ends_at"}
         ),
+        EventType.GRANT_LIMITED: frozenset({"limits"}),
         EventType.GRANT_REVOKED: frozenset({"reason"}),
         EventType.QUERY_SUBMITTED: frozenset({"purpose", "sql"}),
         EventType.QUERY_ANALYSED: frozenset({"fingerprint", "verdict"}),

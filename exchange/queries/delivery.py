@@ -12,6 +12,7 @@ from datetime import datetime
 
 from django.utils import timezone
 
+from exchange.agreements.limits import limits_of
 from exchange.agreements.models import Grant
 from exchange.agreements.states import RuleKind
 from exchange.catalogue import sandbox, vault
@@ -46,7 +47,6 @@ from sandbox.protocol import (
     TableSchema,
 )
 
-LIMITS = Limits(deadline_seconds=120.0)
 _TRIES = 3
 PARQUET = "application/vnd.apache.parquet"
 
@@ -69,6 +69,16 @@ class Delivered:
     metering: Metering = field(default_factory=Metering)
     history: History | None = None  # what the run was controlled against
     history_text: str = ""
+
+
+def job_limits(grant: Grant) -> Limits:
+    """What a run under the grant may use, as its job carries it."""
+    found = limits_of(grant)
+    return Limits(
+        deadline_seconds=float(found.seconds),
+        memory_bytes=found.memory_mb * 1024**2,
+        output_bytes=found.output_mb * 1024**2,
+    )
 
 
 def deliver(query: Query, *, job_id: str) -> Delivered:
@@ -118,7 +128,7 @@ def _aggregate(query: Query, job_id: str) -> Delivered:
         schemas=schemas_of(grant),
         fingerprint=query.fingerprint,
         history=history.texts,
-        limits=LIMITS,
+        limits=job_limits(grant),
     )
     # Named first and keyed then: a key that this text cannot need is not unwrapped for it.
     job = replace(job, tables=encrypted_tables(grant, needs_of(job)))
@@ -171,7 +181,7 @@ def _subset(query: Query, job_id: str) -> Delivered:
         pseudonym_key=keys.derive(
             grant.provider, f"pseudonyms/1/{dataset.pk}/{grant.consumer.public_id}"
         ),
-        limits=LIMITS,
+        limits=job_limits(grant),
     )
     (need,) = needs_of(job).values()
     table = encrypted_table(

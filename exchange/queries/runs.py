@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from exchange.agreements.limits import limits_of
 from exchange.agreements.models import Grant
 from exchange.agreements.states import RuleKind
 from exchange.audit.events import EventType
@@ -37,9 +38,9 @@ from exchange.queries.moves import move, record_analysed, record_of
 from exchange.queries.services import RUN, refuse
 from exchange.queries.states import QueryState, Verdict
 from exchange.queries.subjects import check_usable, versions_of
-from sandbox.errors import QueryRejected
+from sandbox.errors import DeadlineExceeded, QueryRejected, ResourceExceeded
 
-LEASE_SECONDS = delivery.LIMITS.deadline_seconds + 120
+LEASE_SECONDS = settings.BONDED_RUN_SECONDS_MAX + 120.0
 # A run that met another's release is controlled again, against the longer history.
 ROUNDS = 5
 _MAX_SQL_IN_RECORD = 24 * 1024
@@ -176,6 +177,7 @@ def _start(query: Query, operation: Operation) -> None:
             dataset_version=str(query.grant.version_id),
             policy_digest=query.grant.policy_version.digest,
             attempt=operation.attempt,
+            limits=limits_of(query.grant).words(),
         )
 
 
@@ -267,7 +269,7 @@ def failed(operation: Operation, error: Failure) -> None:
                 changes={
                     "error_code": error.code,
                     "error_message": error.message,
-                    "error_hint": error.hint,
+                    "error_hint": _way_forward(query, error),
                     "finished_at": timezone.now(),
                 },
                 code=error.code,
@@ -275,6 +277,17 @@ def failed(operation: Operation, error: Failure) -> None:
             )
         destroy_keys(query.result_key, by=query.submitted_by)
         transaction.on_commit(lambda: vault.remove_others("results", query.pk, ()))
+
+
+def _way_forward(query: Query, error: Failure) -> str:
+    if not isinstance(error, (DeadlineExceeded, ResourceExceeded)):
+        return error.hint
+    limits = limits_of(query.grant)
+    return (
+        f"A run under this grant may take {limits.seconds} seconds, {limits.memory_mb} MB "
+        f"of memory and {limits.output_mb} MB of result. Ask for less at once, or ask the "
+        "provider to raise the grant's limits."
+    )
 
 
 def _query(operation: Operation) -> Query:

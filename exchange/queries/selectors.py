@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, FloatField, Max, Q, QuerySet, Sum
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast
 
 from exchange.agreements.models import Grant
 from exchange.agreements.selectors import reviewed_by
@@ -95,6 +98,36 @@ def receipt_of(release: Release) -> Receipt | None:
     """The receipt of its release:held record; None until a checkpoint covers that."""
     event = AuditEvent.objects.filter(event_id=release.event_id).first()
     return audit.receipt(event) if event is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What runs have used together; of memory the most that one of them had."""
+
+    runs: int
+    cpu_seconds: float
+    peak_memory_bytes: int
+    bytes_scanned: int
+
+
+def used_under(grant: Grant) -> Used:
+    """What the runs under a grant have used, of those that ended in a release."""
+
+    def of(name: str) -> Cast:
+        return Cast(KT(f"metering__{name}"), FloatField())
+
+    found = Release.objects.filter(query__grant=grant).aggregate(
+        runs=Count("pk"),
+        cpu=Sum(of("cpu_seconds")),
+        memory=Max(of("peak_memory_bytes")),
+        scanned=Sum(of("bytes_scanned")),
+    )
+    return Used(
+        found["runs"],
+        round(found["cpu"] or 0.0, 3),
+        int(found["memory"] or 0),
+        int(found["scanned"] or 0),
+    )
 
 
 def runs_left_today(grant: Grant) -> int | None:

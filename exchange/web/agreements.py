@@ -22,6 +22,7 @@ from exchange.web.access import UserRequest, signed_in
 from exchange.web.decisions import DecisionForm
 from exchange.web.filters import kept
 from exchange.web.forms import sent
+from exchange.web.limits import LimitsForm
 from exchange.web.page import Problem, crumb, problem_of, problems_of, render_page
 from exchange.web.rules import (
     purpose_words,
@@ -111,15 +112,17 @@ def detail(request: UserRequest, request_id: str) -> HttpResponse:
     """A request, the words given on it, and the form for who may give one."""
     access = selectors.request_visible_to(request.user, request_id)
     form = DecisionForm(sent(request))
+    limits = LimitsForm(sent(request), prefix="limits")
     problems: list[Problem] = []
     if request.method == "POST":
-        if form.is_valid():
+        if form.is_valid() and limits.is_valid():
             approve = form.cleaned_data["decision"] == "approve"
             try:
                 services.decide_request(
                     request=access,
                     approve=approve,
                     note=form.cleaned_data["note"],
+                    limits=limits.cleaned_data,
                     by=request.user,
                 )
                 messages.success(
@@ -132,7 +135,7 @@ def detail(request: UserRequest, request_id: str) -> HttpResponse:
                 return redirect("agreements:detail", access.pk)
             except ExchangeError as error:
                 problems.append(problem_of(error))
-        problems += problems_of(form)
+        problems += [*problems_of(form), *problems_of(limits)]
     waiting = access.state == NegotiationState.REQUESTED
     obstacle = why_not_decide(request, access)
     return render_page(
@@ -142,6 +145,7 @@ def detail(request: UserRequest, request_id: str) -> HttpResponse:
         crumbs=[crumb(_("Requests and grants"), "agreements:list")],
         problems=problems,
         form=form,
+        limits=limits,
         access=access,
         purpose=purpose_words(access.purpose),
         status=request_status(access),

@@ -11,11 +11,16 @@ from django.views.decorators.http import require_POST
 
 from exchange.agreements import selectors, services
 from exchange.agreements.effective import effective_words
+from exchange.agreements.limits import limits_of, set_limits
+from exchange.agreements.models import Grant
+from exchange.agreements.reviewing import may_decide
 from exchange.agreements.states import RuleKind
-from exchange.parties.permissions import can_review
-from exchange.queries.selectors import queries_visible_to
+from exchange.parties.permissions import can_manage_datasets, can_review
+from exchange.queries.selectors import queries_visible_to, used_under
 from exchange.web.access import UserRequest, signed_in
-from exchange.web.page import crumb, render_page
+from exchange.web.forms import sent
+from exchange.web.limits import LimitsForm
+from exchange.web.page import crumb, problems_of, render_page
 from exchange.web.rules import (
     purpose_words,
     rule_card_of,
@@ -49,11 +54,58 @@ def grant(request: UserRequest, grant_id: str) -> HttpResponse:
         effective=effective_words(request.user, found),
         rule=rule_card_of(found.request, request.user),
         queries=[{"query": query, "status": query_status(query)} for query in queries],
+        limits=limits_of(found),
+        used=used_under(found)
+        if can_manage_datasets(request.user, found.provider)
+        else None,
+        may_limit=_may_limit(request, found),
         may_query=found.is_active(now)
         and found.consumer in standing.where("submit_queries"),
         may_revoke=found.revoked_at is None
         and found.ends_at > now
         and can_review(request.user, found.provider),
+    )
+
+
+@signed_in
+def limits(request: UserRequest, grant_id: str) -> HttpResponse:
+    """What one run may use: for the provider to lower or raise."""
+    found = selectors.grant_visible_to(request.user, grant_id)
+    if not _may_limit(request, found):
+        return redirect("agreements:grant", found.pk)
+    form = LimitsForm(sent(request), initial=found.limits)
+    if request.method == "POST" and form.is_valid():
+        set_limits(grant=found, limits=form.cleaned_data, by=request.user)
+        messages.success(
+            request,
+            _("Saved. Runs that begin from now on may use this."),
+            extra_tags="ok",
+        )
+        return redirect("agreements:grant", found.pk)
+    return render_page(
+        request,
+        "agreements/limits.html",
+        here="agreements:list",
+        crumbs=[
+            crumb(_("Requests and grants"), "agreements:list"),
+            crumb(found.version.dataset.title, "agreements:grant", found.pk),
+        ],
+        grant=found,
+        form=form,
+        problems=problems_of(form) if request.method == "POST" else [],
+    )
+
+
+def _may_limit(request: UserRequest, found: Grant) -> bool:
+    return (
+        found.revoked_at is None
+        and found.ends_at > timezone.now()
+        and (
+            can_manage_datasets(request.user, found.provider)
+            or may_decide(
+                request.user, provider=found.provider, consumer=found.consumer, asker=None
+            )
+        )
     )
 
 

@@ -228,6 +228,9 @@ PRESENTERS: Final[Mapping[EventType, Presenter]] = {
         ),
         "ok",
     ),
+    E.GRANT_LIMITED: Presenter(
+        _says(gettext_lazy("%(who)s set what a run under the grant may use."))
+    ),
     E.GRANT_REVOKED: Presenter(_says(gettext_lazy("%(who)s revoked the grant.")), "stop"),
     E.QUERY_SUBMITTED: Presenter(
         _says(gettext_lazy("%(who)s submitted a query, for %(purpose)s."), purpose=_purpose)

@@ -83,6 +83,7 @@ _agreements: Patterns = [
     path("requests/<uuid:request_id>/", agreements.detail, name="detail"),
     path("requests/<uuid:request_id>/withdraw/", agreements.withdraw, name="withdraw"),
     path("grants/<uuid:grant_id>/", grants.grant, name="grant"),
+    path("grants/<uuid:grant_id>/limits/", grants.limits, name="limits"),
     path("grants/<uuid:grant_id>/revoke/", grants.revoke, name="revoke"),
 ]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import os
 import socket
 import threading
@@ -35,9 +36,10 @@ from sandbox.processes import channel, lockdown, memory
 from sandbox.processes.image_service import JobImages, is_closed, serve_images
 from sandbox.refusal import to_refusal
 
-# A CSV upload is put together in one file, and recoded into another.
 # Files in memory that a worker fills: of ingest, chunks of text and images of them.
 _SCRATCH: dict[type, int] = {protocol.ProfileJob: 6, protocol.PartitionJob: 3}
+
+_LOADED_LATE = ("cryptography.hazmat.backends.openssl.backend",)
 
 
 class Unsealer:
@@ -152,6 +154,12 @@ def _write(reply: int, message: codec.Message) -> None:
             codec.send(answer, message)
         except OSError:
             return  # the door gave the request up
+
+
+def prepare() -> None:
+    """Load what libraries load at their first need: later no module is readable."""
+    for name in _LOADED_LATE:
+        importlib.import_module(name)
 
 
 def main(

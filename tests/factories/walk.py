@@ -6,12 +6,18 @@ Each step is a function, so that a test takes the walk as far as its situation n
 from __future__ import annotations
 
 import io
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import connection
+
 from exchange.agreements.models import AccessRequest, Grant
 from exchange.agreements.services import request_access
+from exchange.audit.services import seal_all
 from exchange.catalogue.models import Dataset, DatasetVersion, Offer, PolicyVersion
 from exchange.catalogue.services import (
     accept_upload,
@@ -188,3 +194,24 @@ def answered(house: House, grant: Grant, **fields: Any) -> Query:
     perform_all()
     query.refresh_from_db()
     return query
+
+
+@contextmanager
+def node_at_work() -> Iterator[None]:
+    """Another thread does the work and seals, as the node's processes would."""
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            perform_all()
+            seal_all()
+            time.sleep(0.02)
+        connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -67,6 +67,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture(autouse=True)
+def node_does_not_wait(settings: Any) -> None:
+    """Nobody works while the served API waits: the client finds itself put off, and polls.
+
+    That it waits where it can, `test_query_is_answered_by_one_request` shows.
+    """
+    settings.BONDED_WAIT_SECONDS = 0
+
+
+@pytest.fixture(autouse=True)
 def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("BONDED_URL", "BONDED_TOKEN", "BONDED_VERIFIER_KEY"):
         monkeypatch.delenv(name, raising=False)
@@ -564,3 +573,25 @@ def test_what_a_node_sends_does_not_move_the_cursor(house: House, bonded: Run) -
 
     assert "\x1b" not in out
     assert isinstance(out, str)
+
+
+def test_query_is_answered_by_one_request(
+    house: House, node: Node, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walk.granted(house)
+    settings.BONDED_WAIT_SECONDS = 20
+    asked: list[str] = []
+    send = node.transport._send
+
+    def noted(method: str, path: str, **given: Any) -> Any:
+        asked.append(f"{method} {path.partition('/')[0]}")
+        return send(method, path, **given)
+
+    monkeypatch.setattr(node.transport, "_send", noted)
+    dataset = node.search("milling")[0]
+    with walk.node_at_work():
+        result = dataset.query(walk.COUNT_BY_TYPE, purpose=PURPOSE)
+
+    assert result.rows
+    assert asked.count("POST queries") == 1
+    assert "GET queries" not in asked

@@ -375,7 +375,7 @@ def test_health_reports_each_layer(served: Served) -> None:
     for name in ("landlock", "seccomp", "limits", "worker"):
         assert layers[name]["required"]
         assert layers[name]["on"]
-    for name in ("namespaces", "own_user", "cgroup"):
+    for name in ("namespaces", "own_user", "cgroup", "memory_lock", "no_swap"):
         assert not layers[name]["required"]
         assert layers[name]["on"] or layers[name]["reason"]
 

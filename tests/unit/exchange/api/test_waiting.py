@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client, RequestFactory
 from rest_framework.request import Request
 
 from exchange.agreements.models import Grant
 from exchange.agreements.services import decide_request
 from exchange.api import queries, waiting
-from exchange.audit.services import seal_all
 from exchange.operations.waiting import Waiters
 from tests.factories import walk
 from tests.factories.parties import bearer
@@ -32,27 +27,6 @@ def builder(house: House) -> Client:
     return Client(headers=bearer(house.builder))
 
 
-@contextmanager
-def node_at_work() -> Iterator[None]:
-    """Another thread does the work and seals, as the node's processes would."""
-    over = threading.Event()
-
-    def work() -> None:
-        while not over.is_set():
-            walk.perform_all()
-            seal_all()
-            time.sleep(0.02)
-        connection.close()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
 def ask(client: Client, grant: Any, prefer: str = "", sql: str = COUNT_BY_TYPE) -> Any:
     headers = {"Prefer": prefer} if prefer else {}
     return client.post(
@@ -65,7 +39,7 @@ def ask(client: Client, grant: Any, prefer: str = "", sql: str = COUNT_BY_TYPE) 
 
 def test_answer_is_the_release(house: House, builder: Client) -> None:
     grant = walk.granted(house)
-    with node_at_work():
+    with walk.node_at_work():
         answer = ask(builder, grant, "wait=20")
 
     assert answer.status_code == 200, answer.content
@@ -80,7 +54,7 @@ def test_answer_is_the_release(house: House, builder: Client) -> None:
 
 def test_answer_is_the_refusal_with_its_reasons(house: House, builder: Client) -> None:
     grant = walk.granted(house)
-    with node_at_work():
+    with walk.node_at_work():
         answer = ask(builder, grant, "wait=20", "SELECT * FROM runs")
 
     assert answer.status_code == 200
@@ -93,7 +67,7 @@ def test_what_a_reviewer_decides_is_not_waited_for(house: House, builder: Client
     decide_request(request=request, approve=True, by=house.reviewer)
     grant = Grant.objects.get(request=request)
     started = time.monotonic()
-    with node_at_work():
+    with walk.node_at_work():
         answer = ask(builder, grant, "wait=20")
 
     assert answer.status_code == 202
@@ -138,7 +112,7 @@ def test_who_finds_no_place_is_answered_at_once(
 def test_reading_a_query_may_wait_too(house: House, builder: Client) -> None:
     grant = walk.granted(house)
     asked = ask(builder, grant)
-    with node_at_work():
+    with walk.node_at_work():
         operation = builder.get(asked["Location"], headers={"Prefer": "wait=20"})
         answer = builder.get(asked.json()["url"], headers={"Prefer": "wait=20"})
 
@@ -149,7 +123,7 @@ def test_reading_a_query_may_wait_too(house: House, builder: Client) -> None:
 def test_profile_of_an_upload_may_be_waited_for(house: House) -> None:
     steward = Client(headers=bearer(house.steward))
     dataset = walk.registered(house)
-    with node_at_work():
+    with walk.node_at_work():
         answer = steward.post(
             f"{API}/datasets/{dataset.pk}/uploads?filename=runs.csv",
             walk.RUNS.encode(),
@@ -168,7 +142,7 @@ def test_act_with_an_idempotency_key_commits_before_it_is_waited_for(house: Hous
     walk.with_policy(house, dataset)
     headers = {"Prefer": "wait=20", "Idempotency-Key": "once"}
     where = f"{API}/versions/{version.pk}/partition"
-    with node_at_work():
+    with walk.node_at_work():
         first = steward.post(where, {}, "application/json", headers=headers)
     again = steward.post(where, {}, "application/json", headers=headers)
 
