@@ -18,6 +18,7 @@ from exchange.agreements.states import RuleKind
 from exchange.catalogue import sandbox, vault
 from exchange.catalogue.datakeys import opened
 from exchange.catalogue.ingest import encrypted_table
+from exchange.catalogue.models import Dataset
 from exchange.catalogue.selectors import schema_of
 from exchange.errors import ExchangeError
 from exchange.keys import services as keys
@@ -93,7 +94,15 @@ def deliver(query: Query, *, job_id: str) -> Delivered:
             # and its old files are gone: the same question over the new ones.
             if not left or not _was_rekeyed(query.grant, since=began):
                 raise
+            query.grant.version.refresh_from_db(fields=["data_key"])
     raise AssertionError("there is at least one try")
+
+
+def datasets_of(query: Query) -> list[Dataset]:
+    """The datasets whose history this query's answer is controlled against, and joins."""
+    if query.grant.kind == RuleKind.SUBSET:
+        return []
+    return protected_datasets(query.grant, shape_from_json(query.shape).tables)
 
 
 def _was_rekeyed(grant: Grant, *, since: datetime) -> bool:
@@ -117,7 +126,7 @@ def _named_in(texts: tuple[str, ...], grant: Grant) -> tuple[str, ...]:
 def _aggregate(query: Query, job_id: str) -> Delivered:
     grant = query.grant
     used = shape_from_json(query.shape).tables
-    history = read_history(protected_datasets(grant, used))
+    history = read_history(datasets_of(query))
     job = ExecuteJob(
         job_id=job_id,
         sql=query.sql,

@@ -38,11 +38,14 @@ from exchange.queries.moves import move, record_analysed, record_of
 from exchange.queries.services import RUN, refuse
 from exchange.queries.states import QueryState, Verdict
 from exchange.queries.subjects import check_usable, versions_of
+from exchange.queries.turns import turn_over
 from sandbox.errors import DeadlineExceeded, QueryRejected, ResourceExceeded
 
 LEASE_SECONDS = settings.BONDED_RUN_SECONDS_MAX + 120.0
 # A run that met another's release is controlled again, against the longer history.
 ROUNDS = 5
+# Within the slack of the lease, so that who waits for its turn is not taken for lost.
+_TURN_SECONDS = 60.0
 _MAX_SQL_IN_RECORD = 24 * 1024
 
 
@@ -127,7 +130,8 @@ def run(operation: Operation) -> None:
     check_usable(query.grant, timezone.now())
     _start(query, operation)
     try:
-        _deliver_and_hold(query, operation)
+        with turn_over(delivery.datasets_of(query), wait_seconds=_TURN_SECONDS):
+            _deliver_and_hold(query, operation)
     except BaseException:
         # Withdrawn or shredded meanwhile: its job may have come after the wipe.
         forget_withdrawn(list(versions_of(query.grant).values()))

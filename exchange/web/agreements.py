@@ -43,7 +43,9 @@ def _related(requests: Any) -> Any:
 @signed_in
 def listing(request: UserRequest) -> HttpResponse:
     page = Paginator(
-        _related(selectors.requests_visible_to(request.user)).select_related("grant"),
+        _related(selectors.requests_visible_to(request.user)).select_related(
+            "grant__version"
+        ),
         PAGE_SIZE,
     ).get_page(request.GET.get("page"))
     now = timezone.now()

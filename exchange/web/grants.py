@@ -15,6 +15,8 @@ from exchange.agreements.limits import limits_of, set_limits
 from exchange.agreements.models import Grant
 from exchange.agreements.reviewing import may_decide
 from exchange.agreements.states import RuleKind
+from exchange.catalogue.states import VersionState
+from exchange.keys.models import KeyState
 from exchange.parties.permissions import can_manage_datasets, can_review
 from exchange.queries.selectors import queries_visible_to, used_under
 from exchange.web.access import UserRequest, signed_in
@@ -35,6 +37,7 @@ def grant(request: UserRequest, grant_id: str) -> HttpResponse:
     found = selectors.grant_visible_to(request.user, grant_id)
     standing = standing_of(request.user)
     now = timezone.now()
+    is_withdrawn = found.version.state == VersionState.WITHDRAWN
     queries = (
         queries_visible_to(request.user)
         .filter(grant=found)
@@ -49,7 +52,11 @@ def grant(request: UserRequest, grant_id: str) -> HttpResponse:
         grant=found,
         purpose=purpose_words(found.purpose),
         status=grant_status(found, now),
-        is_active=found.is_active(now),
+        is_active=found.is_active(now) and not is_withdrawn,
+        is_withdrawn=is_withdrawn,
+        is_shredded=is_withdrawn
+        and found.version.data_key is not None
+        and found.version.data_key.state == KeyState.DESTROYED,
         is_subset=found.kind == RuleKind.SUBSET,
         effective=effective_words(request.user, found),
         rule=rule_card_of(found.request, request.user),
@@ -60,6 +67,7 @@ def grant(request: UserRequest, grant_id: str) -> HttpResponse:
         else None,
         may_limit=_may_limit(request, found),
         may_query=found.is_active(now)
+        and not is_withdrawn
         and found.consumer in standing.where("submit_queries"),
         may_revoke=found.revoked_at is None
         and found.ends_at > now

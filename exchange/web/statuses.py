@@ -101,6 +101,8 @@ def grant_status(grant: Grant, now: datetime) -> Status:
         return Status(_("Revoked"), "stop")
     if grant.ends_at <= now:
         return Status(_("Ended"), "mute")
+    if grant.version.state == VersionState.WITHDRAWN:
+        return Status(_("Data withdrawn"), "stop")
     if grant.starts_at > now:
         return Status(_("Not yet begun"), "wait")
     return Status(_("Active"), "ok")

@@ -22,7 +22,7 @@ from sandbox.intake.upload import Upload
 from sandbox.protocol import PartitionJob, PartitionOutcome, StoredFile, TableSchema
 from sandbox.quoting import quoted, text_literal
 
-_SLAB = "slab"
+_SLAB, _NO_SHARD = "slab", 255
 _KEY_BYTES = 32
 
 
@@ -180,6 +180,10 @@ class _Writing:
             f"CREATE OR REPLACE TABLE {_SLAB} AS SELECT *, 0::UTINYINT AS"
             f" {self._shard} FROM {quoted(self._job.source.table)} LIMIT 0"
         )
+        # Of no shard: where the engine knows of no NULL in a column it writes the column as
+        # required, and the images of one file must have one schema.
+        nothing = "NULL, " * len(self._names)
+        self._connection.execute(f"INSERT INTO {_SLAB} SELECT {nothing}{_NO_SHARD}")
 
     def _held_bytes(self) -> int:
         found = self._connection.execute(

@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from sandbox.control import Ending
 from sandbox.processes import analyser, channel, worker
 
+# struct timeval: how long a child may leave bytes of its job unread.
+_HAND_PATIENCE = struct.pack("@ll", 2, 0)
 _Main = Callable[[socket.socket, int], None]
 
 
@@ -90,13 +93,20 @@ def fork(*, is_analyser: bool) -> Child:
         finally:
             os._exit(0)  # no handler, no buffer of the parent runs here
     theirs.close()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _HAND_PATIENCE)
     return Child(pid, os.pidfd_open(pid), ours, is_analyser)
 
 
 def hand(child: Child, payload: bytes, descriptors: list[int]) -> bool:
-    """Give a waiting child its job; False where it is dead."""
+    """Give a waiting child its job; False where it is dead, or is now for not taking it.
+
+    Bounded in time: an analyser that was taken over and stops reading must not hold up the
+    loop that enforces everybody's deadlines.
+    """
     try:
         channel.send(child.control, payload, descriptors)
     except OSError:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(child.process, signal.SIGKILL)
         return False
     return True

@@ -150,6 +150,10 @@ class JobDesk:
             # is dead are they what their digests say.
             if outputs and not isinstance(job, protocol.RekeyJob):
                 self._check_finished(run)
+            elif isinstance(job, protocol.ExecuteJob):
+                # It has nothing left to do: who was taken over must not live on until the
+                # deadline in the shade of its answer, its slot being free again.
+                self._tell_forks(Cancel(run.run_id))
             return _commit(outcome, outputs)
 
     def _receive(

@@ -15,7 +15,17 @@ from exchange.node.supervisor import Address, Plan, check_is_free, python, super
 
 # The daemon runs foreign SQL: it gets no settings, no secret and no database address.
 SANDBOX_ENVIRONMENT = dict.fromkeys(
-    ("BONDED_SECRET_KEY", "DATABASE_URL", "BONDED_BROKER_URL"), ""
+    (
+        "BONDED_SECRET_KEY",
+        "DATABASE_URL",
+        "BONDED_BROKER_URL",
+        "BONDED_KEYRING_PASSPHRASE_FILE",
+        "BONDED_TRANSIT_TOKEN_FILE",
+        "BONDED_TRANSIT_ROLE_ID_FILE",
+        "BONDED_TRANSIT_SECRET_ID_FILE",
+        "BONDED_PKCS11_PIN_FILE",
+    ),
+    "",
 )
 SERVING_THREADS = 4
 

@@ -20,7 +20,7 @@ from exchange.operations.models import Operation
 from exchange.operations.services import cancel, restart
 from exchange.operations.work import perform
 from sandbox.errors import SandboxUnavailable, WorkerLost
-from sandbox.protocol import Job, RekeyJob
+from sandbox.protocol import ExecuteJob, Job, RekeyJob, SubsetJob
 from tests.factories.sandbox import FakeDaemon
 from tests.factories.walk import House, answered, granted, perform_all, profiled, registered
 
@@ -160,15 +160,16 @@ def test_rekey_whose_sandbox_fails_says_so_and_restarts(
     assert len({job.output_key for job in daemon.jobs if isinstance(job, RekeyJob)}) == 1
 
 
+@pytest.mark.parametrize("kind", ["aggregate", "subset"])
 def test_query_whose_files_were_swapped_meanwhile_runs_over_the_new_ones(
-    house: House, daemon: FakeDaemon
+    house: House, daemon: FakeDaemon, kind: str
 ) -> None:
-    grant = granted(house)
+    grant = granted(house, kind=kind)
     swapped: list[str] = []
     run = daemon.run
 
     def swapping(job: Any) -> Any:
-        if type(job).__name__ == "ExecuteJob" and not swapped:
+        if isinstance(job, ExecuteJob | SubsetJob) and not swapped:
             swapped.append(job.job_id)
             rekey_version(version=grant.version, by=house.steward)
             perform(Operation.objects.get(kind=REKEY).public_id)
@@ -176,7 +177,8 @@ def test_query_whose_files_were_swapped_meanwhile_runs_over_the_new_ones(
 
     daemon.run = swapping  # type: ignore[method-assign]
 
-    query = answered(house, grant)
+    fields = {"columns": ["type", "failure"]} if kind == "subset" else {}
+    query = answered(house, grant, **fields)
 
     assert swapped
     assert query.state == "held"

@@ -196,3 +196,18 @@ def test_failed_work_on_keys_restarts_from_the_page_of_operations(
 
     operation.refresh_from_db()
     assert operation.state == "done"
+
+
+def test_grant_says_that_its_data_is_gone_and_why(house: House) -> None:
+    grant = granted(house)
+    as_(house.steward).post(
+        reverse("keys:destroy_version", args=[grant.version_id]),
+        {"words": "milling-runs 1"},
+    )
+
+    page = as_(house.builder).get(reverse("agreements:grant", args=[grant.pk]))
+
+    said = page.content.decode()
+    assert "The key of the version it stands on was destroyed" in said
+    assert "Data withdrawn" in said
+    assert "Write a query" not in said

@@ -20,7 +20,8 @@ DAY = dt.timedelta(days=1)
 
 def _grant(**fields: Any) -> Grant:
     values = {"revoked_at": None, "starts_at": NOW - DAY, "ends_at": NOW + DAY}
-    return cast(Grant, SimpleNamespace(**values | fields))
+    version = SimpleNamespace(state=fields.pop("version_state", "published"))
+    return cast(Grant, SimpleNamespace(version=version, **values | fields))
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,7 @@ def _grant(**fields: Any) -> Grant:
         ({"revoked_at": NOW}, "Revoked"),
         ({"ends_at": NOW}, "Ended"),
         ({"starts_at": NOW + DAY}, "Not yet begun"),
+        ({"version_state": "withdrawn"}, "Data withdrawn"),
     ],
 )
 def test_grant_status_follows_time_and_revocation(
