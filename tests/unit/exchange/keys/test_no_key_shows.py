@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import subprocess
 import traceback
 from collections.abc import Iterator
 from io import StringIO
@@ -127,9 +128,10 @@ def _database() -> bytes:
                 text += repr(cursor.fetchall())
         return text.encode()
     name = Path(connection.settings_dict["NAME"])
-    return b"".join(
-        path.read_bytes() for path in name.parent.glob(f"{name.name}*") if path.is_file()
-    )
+    # By another process: one that closes a file gives up all its locks on it (POSIX), those
+    # of SQLite too, and whoever closes the database next removes the log under our feet.
+    files = [str(path) for path in name.parent.glob(f"{name.name}*") if path.is_file()]
+    return subprocess.run(["cat", *files], capture_output=True, check=True).stdout
 
 
 def _commands() -> str:
