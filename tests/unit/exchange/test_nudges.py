@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from exchange import nudges
 from exchange.operations.waiting import Waiters, wait_until
@@ -121,6 +121,7 @@ def test_wait_ends_with_the_nudge_and_asks_no_oftener() -> None:
     def later() -> None:
         is_there.set()
         nudges.nudge("a")
+        connection.close()  # this thread's own
 
     timer = threading.Timer(0.2, later)
     timer.start()
@@ -128,6 +129,7 @@ def test_wait_ends_with_the_nudge_and_asks_no_oftener() -> None:
 
     assert wait_until(reached, "a", seconds=10)
 
+    timer.join()
     assert time.monotonic() - started < 0.9  # the nudge, not the look once a second
     assert len(asked) <= 3
 
