@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from charset_normalizer import from_bytes
 
 from sandbox.errors import UploadRejected
-from sandbox.intake.upload import Upload
+from sandbox.intake.upload import Upload, head_of
 
 _HEAD_BYTES = 8
 _SAMPLE_BYTES = 256 * 1024
@@ -105,12 +105,7 @@ class Text:
 
     def head(self, count: int) -> bytes:
         """Return the first `count` bytes of the text, or all if there are fewer."""
-        found = bytearray()
-        for block in self.blocks():
-            found += block
-            if len(found) >= count:
-                break
-        return bytes(found[:count])
+        return head_of(self.blocks(), count)
 
     def lines_before(self, position: int) -> int:
         """Return how many lines end before that byte of the text, as `csv` counts them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 BLOCK_BYTES = 1024**2
@@ -57,12 +57,7 @@ class Upload:
 
     def head(self, count: int) -> bytes:
         """Return the first `count` bytes, or all if there are fewer."""
-        found = bytearray()
-        for block in self.blocks():
-            found += block
-            if len(found) >= count:
-                break
-        return bytes(found[:count])
+        return head_of(self.blocks(), count)
 
     def tail(self, count: int) -> bytes:
         """Return the last `count` bytes, or all if there are fewer."""
@@ -71,6 +66,16 @@ class Upload:
     def _open(self, index: int) -> int:
         ((path,),) = self._images.open({_TABLE: [index]}).values()
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def head_of(blocks: Iterable[bytes], count: int) -> bytes:
+    """Return the first `count` bytes of these blocks, or all if there are fewer."""
+    found = bytearray()
+    for block in blocks:
+        found += block
+        if len(found) >= count:
+            break
+    return bytes(found[:count])
 
 
 def _blocks_of(descriptor: int) -> Iterator[bytes]:

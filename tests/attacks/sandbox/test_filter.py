@@ -128,7 +128,7 @@ def test_waiting_filter_gives_way_to_the_final_one_only() -> None:
             try:
                 attack()
                 said.append("through")
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001 - whatever stops it is told
                 said.append(type(error).__name__)
         return said
 

@@ -317,7 +317,7 @@ def test_environment_gives_no_token_and_no_proxy(
     assert keys.unwrap(keys.wrap(KEY, context=b"c"), context=b"c") == KEY
     secret_file(tmp_path / "token", "s.wrong")
     with pytest.raises(ProviderDenied):
-        TransitKeys(settings_of(tmp_path, Engine(fake.url, "s.wrong"))).current  # noqa: B018
+        TransitKeys(settings_of(tmp_path, Engine(fake.url, "s.wrong"))).current  # noqa: B018 - asked for its error
 
 
 def test_redirect_is_not_followed(keys: TransitKeys, fake: TransitFake) -> None:
