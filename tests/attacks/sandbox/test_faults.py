@@ -68,6 +68,15 @@ def await_until(holds: Callable[[], bool], seconds: float = 15) -> None:
         time.sleep(0.005)
 
 
+def kill_workers(bypassed: Bypassed) -> None:
+    """Kill all; they are dead afterwards: one still dying could be handed a job."""
+    pids = bypassed.workers()
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    await_until(lambda: not any(is_alive(pid) for pid in pids))
+
+
 def in_vault(bypassed: Bypassed) -> set[str]:
     return {str(p.relative_to(bypassed.vault)) for p in bypassed.vault.rglob("*")}
 
@@ -76,9 +85,7 @@ def in_vault(bypassed: Bypassed) -> set[str]:
 
 
 def test_workers_killed_before_their_job_are_replaced(bypassed: Bypassed) -> None:
-    for pid in bypassed.workers():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    kill_workers(bypassed)
 
     assert bypassed.run("SELECT 1").rows == (("1",),)
 
@@ -86,9 +93,7 @@ def test_workers_killed_before_their_job_are_replaced(bypassed: Bypassed) -> Non
 def test_worker_killed_while_its_job_runs_is_lost_by_name(bypassed: Bypassed) -> None:
     thread, ended = in_background(lambda: bypassed.act("sleep", 20))
     time.sleep(0.5)
-    for pid in bypassed.workers():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    kill_workers(bypassed)
     thread.join(10)
 
     assert isinstance(ended[0], errors.WorkerLost)
@@ -104,9 +109,7 @@ def test_job_whose_unsealer_stands_still_survives_a_worker_killed_meanwhile(
     try:
         thread, ended = in_background(lambda: bypassed.run("SELECT 7"))
         time.sleep(0.3)
-        for pid in bypassed.workers():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_workers(bypassed)
     finally:
         os.kill(unsealer, signal.SIGCONT)
     thread.join(15)
@@ -189,9 +192,7 @@ def test_worker_killed_while_it_writes_leaves_no_file(bypassed: Bypassed) -> Non
         return bool(in_vault(bypassed) - before)
 
     await_until(is_writing)
-    for pid in bypassed.workers():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    kill_workers(bypassed)
     thread.join(20)
 
     assert isinstance(ended[0], errors.WorkerLost), ended
