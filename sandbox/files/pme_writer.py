@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -24,6 +24,7 @@ from sandbox.files.thrift import (
     I16,
     I32,
     I64,
+    LIST,
     STRUCT,
     TRUE,
     Field,
@@ -40,6 +41,8 @@ _OVERHEAD = _LENGTH_BYTES + _NONCE_BYTES + _TAG_BYTES
 _FOOTER, _DATA_PAGE, _DICTIONARY_PAGE, _DATA_HEADER, _DICTIONARY_HEADER = 0, 2, 3, 4, 5
 _DICTIONARY_KIND = 2  # PageType.DICTIONARY_PAGE
 _FILE_UNIQUE_BYTES = 8
+# Of a column whose values are units: the most rows that one of them has in the whole table.
+MOST_ROWS = "bonded.most_rows"
 # Ordinals of row groups and pages are 16 bits in the AAD (4.4.2).
 _MOST_ORDINALS = 2**15
 
@@ -96,13 +99,19 @@ class EncryptedFile:
         self.rows += rows
         return rows
 
-    def close(self) -> None:
-        """Write the footer. Raises ValueError if no image came: there is no schema."""
+    def close(self, most_rows: Mapping[str, int] | None = None) -> None:
+        """Write the footer. Raises ValueError if no image came: there is no schema.
+
+        `most_rows` is told by the first row group, if there is one: each of its chunks of a
+        column that is named there has the number under the key `MOST_ROWS`.
+        """
         if self._footer is None:
             raise ValueError("a Parquet file needs the schema of at least one image")
         footer = self._footer
+        for group in self._groups[:1]:
+            _tell_most_rows(group, most_rows or {})
         footer.put_integer(3, I64, self.rows)
-        footer.put(4, 9, Items(STRUCT, self._groups))
+        footer.put(4, LIST, Items(STRUCT, self._groups))
         # 5: key-value metadata of one image; 8, 9: encryption of files with plain footers.
         footer.drop(5, 8, 9)
         algorithm = Struct([Field(2, BINARY, self._unique), Field(3, TRUE, value=True)])
@@ -116,7 +125,7 @@ class EncryptedFile:
 
     def _take_schema(self, footer: Struct) -> None:
         schema = bytearray()
-        write_struct(schema, Struct([Field(2, 9, footer.get(2))]))
+        write_struct(schema, Struct([Field(2, LIST, footer.get(2))]))
         if self._footer is None:
             self._footer, self._schema = footer, bytes(schema)
         elif bytes(schema) != self._schema:
@@ -130,7 +139,7 @@ class EncryptedFile:
         for column, position in enumerate(kept):
             suffix = struct.pack("<hh", ordinal, column)
             self._column_chunk(image, chunks[position], suffix)
-        group.put(1, 9, Items(STRUCT, [chunks[position] for position in kept]))
+        group.put(1, LIST, Items(STRUCT, [chunks[position] for position in kept]))
         group.drop(4)  # sorting columns: their positions may not be these
         group.put_integer(5, I64, start)
         group.put_integer(6, I64, self._written - start)
@@ -194,6 +203,17 @@ class EncryptedFile:
     def _write(self, data: bytes | bytearray) -> None:
         self._target.write(data)
         self._written += len(data)
+
+
+def _tell_most_rows(group: Struct, most_rows: Mapping[str, int]) -> None:
+    """Put key-value metadata (parquet.thrift, ColumnMetaData) in the named chunks."""
+    for chunk in group.structs(1):
+        meta = chunk.get(3)
+        (name,) = meta.get(3).values  # the path of a column in a flat schema
+        most = most_rows.get(name.decode())
+        if most is not None:
+            pair = [Field(1, BINARY, MOST_ROWS.encode()), Field(2, BINARY, b"%d" % most)]
+            meta.put(8, LIST, Items(STRUCT, [Struct(pair)]))
 
 
 def _plain_footer(image: memoryview) -> Struct:

@@ -54,7 +54,10 @@ def partition(
         _Writing(connection, job, names, shards, scratch).run(images[table])
         by_shard = [files[0][0].rows for files in shards]
         rows = sum(by_shard)
-        units = _count_units(connection, job, rows)
+        units, most_rows = _count_units(connection, job, rows)
+        for files in shards:
+            for file, _ in files:
+                file.finish(most_rows)
     return PartitionOutcome(
         _files(job.outputs, by_shard),
         rows,
@@ -155,7 +158,7 @@ class _Writing:
         self._shard = _free_name("shard", names)
 
     def run(self, paths: Sequence[str]) -> None:
-        """Write all files, each whole."""
+        """Add all rows to the files, which are not finished then."""
         seen = rows = 0
         memory = self._job.limits.memory_bytes
         self._empty()
@@ -171,9 +174,6 @@ class _Writing:
                     rows = 0
         if rows or not seen:
             self._write()
-        for files in self._shards:
-            for file, _ in files:
-                file.finish()
 
     def _empty(self) -> None:
         self._connection.execute(
@@ -275,12 +275,20 @@ def _free_name(name: str, taken: Sequence[str]) -> str:
 
 def _count_units(
     connection: duckdb.DuckDBPyConnection, job: PartitionJob, rows: int
-) -> int:
+) -> tuple[int, dict[str, int]]:
+    """How many units there are, and by unit column the most rows that one of them has."""
     if not job.units:
-        return rows
+        return rows, {}
+    # By value, as queries group them; units of one domain may be of several types.
     every = " UNION ALL ".join(
-        f"SELECT CAST({quoted(unit)} AS VARCHAR) AS u FROM {quoted(job.source.table)}"
-        for unit in job.units
+        f"SELECT {place} AS place, CAST({quoted(unit)} AS VARCHAR) AS u, count(*) AS c"
+        f" FROM {quoted(job.source.table)} WHERE {quoted(unit)} IS NOT NULL"
+        f" GROUP BY {quoted(unit)}"
+        for place, unit in enumerate(job.units)
     )
-    found = connection.execute(f"SELECT count(DISTINCT u) FROM ({every})").fetchall()
-    return int(found[0][0])
+    most = ", ".join(
+        f"coalesce(max(c) FILTER (place = {place}), 0)" for place in range(len(job.units))
+    )
+    found = connection.execute(f"SELECT count(DISTINCT u), {most} FROM ({every})")
+    units, *counts = found.fetchall()[0]
+    return int(units), dict(zip(job.units, map(int, counts), strict=True))

@@ -6,7 +6,7 @@ import contextlib
 import mmap
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
@@ -54,9 +54,9 @@ class VaultFile:
         mapped = mmap.mmap(image, 0, prot=mmap.PROT_READ)
         return self._file.append(memoryview(mapped), columns=columns)
 
-    def finish(self) -> None:
-        """Make the file whole."""
-        self._file.close()
+    def finish(self, most_rows: Mapping[str, int] | None = None) -> None:
+        """Make the file whole; of its columns in `most_rows` it tells the number."""
+        self._file.close(most_rows)
         self._target.flush()
 
     def __enter__(self) -> Self:

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import duckdb
 import pyarrow as pa
@@ -12,7 +12,7 @@ from pyarrow.parquet.encryption import create_decryption_properties
 
 from sandbox.errors import DistributionCorrupt, KeyUnusable
 from sandbox.files.pme import aad_prefix
-from sandbox.files.pme_writer import EncryptedFile
+from sandbox.files.pme_writer import MOST_ROWS, EncryptedFile
 from tests.unit.sandbox import unsealing
 
 KEY, PREFIX = b"k" * 32, aad_prefix("v1", 3)
@@ -53,12 +53,17 @@ def image(
         return file.read()
 
 
-def written(images: Sequence[bytes], *, columns: set[str] | None = None) -> bytes:
+def written(
+    images: Sequence[bytes],
+    *,
+    columns: set[str] | None = None,
+    most_rows: Mapping[str, int] | None = None,
+) -> bytes:
     target = io.BytesIO()
     file = EncryptedFile(target, key=KEY, prefix=PREFIX)
     for plain in images:
         file.append(memoryview(plain), columns=columns)
-    file.close()
+    file.close(most_rows)
     return target.getvalue()
 
 
@@ -118,6 +123,36 @@ def test_a_subset_of_columns_and_groups_is_taken(engine: duckdb.DuckDBPyConnecti
     assert table.num_rows == rows == file.rows == 122_880
     expected = pq.ParquetFile(io.BytesIO(plain)).read_row_group(1, ["city", "flag"])
     assert table.equals(expected)
+
+
+@pytest.mark.parametrize("columns", [None, {"note", "city"}])
+def test_the_first_row_group_tells_the_most_rows_and_the_engine_reads_it(
+    engine: duckdb.DuckDBPyConnection, columns: set[str] | None
+) -> None:
+    images = [image(engine), image(engine, start=ROWS)]
+    most_rows = {"city": 15_000, "note": 1, "of another file": 7}
+
+    data = written(images, columns=columns, most_rows=most_rows)
+
+    assert read_by_pyarrow(data).num_rows == 2 * ROWS
+    found = unsealing.image(data, key=KEY, prefix=PREFIX, columns={"city", "x"})
+    try:
+        told = engine.execute(
+            "SELECT row_group_id, path_in_schema, key_value_metadata"
+            " FROM parquet_metadata(?) WHERE cardinality(key_value_metadata) > 0",
+            [f"/proc/self/fd/{found}"],
+        ).fetchall()
+    finally:
+        os.close(found)
+    assert told == [(0, "city", {MOST_ROWS.encode(): b"15000"})]
+
+
+def test_a_file_without_row_groups_tells_no_most_rows(
+    engine: duckdb.DuckDBPyConnection,
+) -> None:
+    data = written([image(engine, rows=0)], most_rows={"city": 1})
+
+    assert read_by_pyarrow(data).num_rows == 0
 
 
 def test_another_key_or_prefix_opens_nothing(engine: duckdb.DuckDBPyConnection) -> None:
