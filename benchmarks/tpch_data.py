@@ -24,6 +24,7 @@ from benchmarks.apart import apart
 from benchmarks.options import Options
 from sandbox.intake.staging import PARQUET
 from sandbox.needs import Need
+from sandbox.files.chunk_digests import footer_sha256
 from sandbox.protocol import EncryptedTable, Limits, PartitionJob, StoredFile, TableSchema
 from sandbox.quoting import text_literal
 
@@ -197,7 +198,8 @@ def _encrypt(vault: Path, table: str, plain: dict[str, str]) -> object:
     for name, file in zip(names, outcome.files, strict=True):
         with (vault / name).open("rb") as stored:
             digest = hashlib.file_digest(stored, "sha256").hexdigest()
-        files.append((name, digest, (vault / name).stat().st_size, file.rows))
+            footer = footer_sha256(stored.fileno())
+        files.append((name, digest, (vault / name).stat().st_size, file.rows, footer))
     return files, outcome.schema.columns
 
 
@@ -205,7 +207,9 @@ def _writer() -> str:
     """Digest of the code that writes shards: another writer, another vault."""
     root = Path(sandbox.__file__).parent
     digest = hashlib.sha256(Path(__file__).read_bytes())
-    written_by = ("files/parquet.py", "files/pme_writer.py", "intake/*.py")
+    written_by = (
+        "files/parquet.py", "files/pme_writer.py", "files/chunk_digests.py", "intake/*.py",
+    )  # fmt: skip
     for path in sorted(found for name in written_by for found in root.glob(name)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:10]

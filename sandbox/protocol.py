@@ -37,12 +37,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file in the vault: `name` is relative to its root, no `..`, digest of its bytes."""
+    """A file in the vault: `name` is relative to its root, no `..`, digest of its bytes.
+
+    `footer_sha256` is of the encrypted footer (`sandbox.files.chunk_digests`); where it is
+    empty, nothing of the file is used before all of it was digested.
+    """
 
     name: str
     sha256: str
     size_bytes: int
     rows: int = 0
+    footer_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +311,7 @@ class SubsetOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RekeyOutcome:
-    """Files were encrypted anew; they are as long as before and hold the same rows."""
+    """Files were encrypted anew; they hold the same rows in the same pages."""
 
     files: tuple[StoredFile, ...]
     metering: Metering = field(default_factory=Metering)

@@ -6,6 +6,8 @@ speed of decrypting from one mapping into another.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 import struct
 import threading
@@ -68,6 +70,7 @@ class ChunkWalk(ABC):
         self.chunk = chunk
         self._page_ordinal = 0
         self._awaits_dictionary = chunk.has_dictionary
+        self._digest = None if chunk.sha256 is None else hashlib.sha256()
 
     @abstractmethod
     def page(self, page: Page, source: memoryview, target: memoryview) -> int:
@@ -81,7 +84,11 @@ class ChunkWalk(ABC):
         """Take what `page` laid down; the dictionary's share of it comes first."""
 
     def run(self) -> None:
-        """Walk over the chunk. Raises ValueError if it is not made of whole pages."""
+        """Walk over the chunk. Raises ValueError if it is not made of whole pages.
+
+        Raises DistributionCorrupt if its bytes do not have the digest that is known of
+        them: what was laid down by then must not be used.
+        """
         position, stop = self.chunk.start, self.chunk.start + self.chunk.size_bytes
         window = _WINDOW_BYTES
         while position < stop:
@@ -96,8 +103,22 @@ class ChunkWalk(ABC):
             # A page that is larger than the window is met with a larger one.
             window = _WINDOW_BYTES if used else 2 * window
             position += used
+            if self._digest is not None:
+                # Of the very bytes that were taken, not of the file as it may be later.
+                self._digest.update(_buffers.source[:used])
         if self._awaits_dictionary:
             raise ValueError("a column chunk has no page")
+        self._check_digest()
+
+    def _check_digest(self) -> None:
+        known = self.chunk.sha256
+        if known is None or self._digest is None:
+            return
+        if not hmac.compare_digest(self._digest.digest(), known):
+            raise DistributionCorrupt(
+                "the digest of a stored column is not the recorded one: it was altered",
+                hint="Restore it from a backup, or publish a new version.",
+            )
 
     def _pages(self, size: int) -> int:
         """Take the whole pages of the window; return how many of its bytes they are."""

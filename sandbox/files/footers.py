@@ -7,6 +7,7 @@ beyond 16 bits. Source: parquet-format, Encryption.md (AES_GCM_V1) and parquet.t
 
 from __future__ import annotations
 
+import hmac
 import os
 import struct
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sandbox.errors import DistributionCorrupt, KeyUnusable
+from sandbox.files.chunk_digests import DIGEST_BYTES, chunk_digests, digest_of_footer
 from sandbox.files.thrift import I32, I64, LATER, STRUCT, Depth, Items, Reader, Struct
 
 PLAIN_MAGIC, ENCRYPTED_MAGIC = b"PAR1", b"PARE"
@@ -41,6 +43,7 @@ class Chunk:
     start: int
     size_bytes: int
     has_dictionary: bool
+    sha256: bytes | None = None  # that its bytes must have, where the footer is pinned
 
     def settle(self, *, start: int, data_start: int, size_bytes: int) -> None:
         """Have the tree speak of clear pages that lie from `start` in an image."""
@@ -63,13 +66,15 @@ class Footer:
         *,
         key: bytes | bytearray,
         prefix: bytes,
+        sha256: str = "",
         few: bool = False,
     ) -> None:
         """Open the footer of the file `descriptor` is of.
 
-        `few` says that few of its columns will be asked for: that is a matter of speed.
+        `sha256` is what its digest must be, empty where none is on record. `few` says that
+        few of its columns will be asked for: that is a matter of speed.
         Raises KeyUnusable if key and prefix do not open it, DistributionCorrupt if it is
-        none of ours, and one of MALFORMED if it cannot be read at all.
+        not the recorded one or none of ours, and one of MALFORMED if it cannot be read.
         """
         if len(key) != 32:
             raise KeyUnusable(f"a data key has 32 bytes, {len(key)} came")
@@ -77,7 +82,8 @@ class Footer:
         self.file_bytes = os.fstat(descriptor).st_size
         self.cipher = AESGCM(key)
         tail = os.pread(descriptor, _TAIL_BYTES, max(0, self.file_bytes - _TAIL_BYTES))
-        if self.file_bytes < 12 or tail[LENGTH_BYTES:] != ENCRYPTED_MAGIC:
+        head = os.pread(descriptor, len(ENCRYPTED_MAGIC), 0)
+        if self.file_bytes < 12 or not head == tail[LENGTH_BYTES:] == ENCRYPTED_MAGIC:
             raise DistributionCorrupt("Parquet with an encrypted footer was expected")
         (length,) = struct.unpack_from("<I", tail)
         if length > self.file_bytes - 12:
@@ -85,14 +91,30 @@ class Footer:
         self.start = self.file_bytes - _TAIL_BYTES - length
         self.tree_bytes = length
         raw = os.pread(descriptor, length, self.start)
+        if sha256 and not hmac.compare_digest(digest_of_footer(raw, tail), sha256):
+            raise DistributionCorrupt(
+                "the digest of a stored file's footer is not the recorded one: it was"
+                " altered, or is another file's",
+                hint="Restore it from a backup, or publish a new version.",
+            )
         reader = Reader(raw)
         self.aad = prefix + _unique_part(reader.struct())
-        self.clear = self._open(raw, reader.position)
-        self.tree = Reader(self.clear).struct(_FEW_LOOKED_AT if few else _LOOKED_AT)
+        clear = self._open(raw, reader.position)
+        self.tree = Reader(clear).struct(_FEW_LOOKED_AT if few else _LOOKED_AT)
         self.names = _flat_names(self.tree)
         self.groups = self.tree.structs(4)
         if len(self.groups) > MOST_ORDINAL or len(self.names) > MOST_ORDINAL:
             raise DistributionCorrupt("a file has more row groups or columns than ordinals")
+        # Of a footer that may be anybody's they would say nothing.
+        self._digests = chunk_digests(self.tree) if sha256 else None
+        count = len(self.groups) * len(self.names)
+        if self.is_pinned and len(self._digests or b"") != count * DIGEST_BYTES:
+            raise DistributionCorrupt("a footer names the digests of other column chunks")
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether each chunk has a digest to agree with, by a footer that is recorded."""
+        return self._digests is not None
 
     def _open(self, raw: bytes, position: int) -> bytes:
         (length,) = struct.unpack_from("<I", raw, position)
@@ -127,11 +149,24 @@ class Footer:
             ordinal = group.integer(7) if group.get(7) is not None else position
             trees = group.structs(1)
             found.append(
-                [self._chunk(trees[column], ordinal, column) for column in columns]
+                [
+                    self._chunk(
+                        trees[column], ordinal, column, self._digest(position, column)
+                    )
+                    for column in columns
+                ]
             )
         return found
 
-    def _chunk(self, tree: Struct, ordinal: int, column: int) -> Chunk:
+    def _digest(self, group: int, column: int) -> bytes | None:
+        if self._digests is None:
+            return None
+        place = (group * len(self.names) + column) * DIGEST_BYTES
+        return self._digests[place : place + DIGEST_BYTES]
+
+    def _chunk(
+        self, tree: Struct, ordinal: int, column: int, sha256: bytes | None
+    ) -> Chunk:
         crypto, meta = tree.get(8), tree.get(3)
         if crypto is None or [f.id for f in crypto.fields] != [1] or meta is None:
             raise DistributionCorrupt("a column under the footer's key was expected")
@@ -143,7 +178,7 @@ class Footer:
         if not (0 < start <= data_start and size >= 0 and start + size <= self.start):
             raise DistributionCorrupt("a column chunk lies outside the file's pages")
         ordinals = struct.pack("<hh", ordinal, column)
-        return Chunk(tree, ordinals, start, size, has_dictionary)
+        return Chunk(tree, ordinals, start, size, has_dictionary, sha256)
 
     def cut(self, columns: Sequence[int]) -> tuple[list[Struct], list[Struct] | None]:
         """The schema elements and, where there are any, the orders of these columns."""
@@ -181,7 +216,7 @@ def merged_tree(parts: Sequence[tuple[Footer, Sequence[int]]]) -> Struct:
             chunks += [trees[column] for column in columns]
         group.put(1, 9, Items(STRUCT, chunks))
         group.drop(4, 5, 6)  # sorting, and sizes and offsets that hold no more
-    # 5: key-value metadata, may describe columns that are not there; 8, 9: encryption.
+    # 5: key-value metadata, describes the encrypted files; 8, 9: encryption.
     footer.drop(5, 8, 9)
     return footer
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sandbox.errors import Cancelled, KeyUnusable, ResourceExceeded, SandboxError
+from sandbox.files.verified import Identity
 from sandbox.needs import Need
 
 _LOOK_SECONDS = 0.2
@@ -31,6 +32,8 @@ class Wish:
     need: Need
     columns: frozenset[str] | None  # what a new image would hold
     size_bytes: int | None = None  # of a new image, at most; None: not known yet
+    # By digest: which file on the disk a new image would be made of.
+    identities: dict[str, Identity] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -98,10 +101,10 @@ class ImageMemory:
         *,
         patience_seconds: float,
         given_up: Callable[[], bool],
-    ) -> tuple[list[Image], list[Image]] | None:
-        """Pin an image for each wish; return all of them, and those the caller must make.
+    ) -> list[Image] | None:
+        """Pin an image for each wish; the caller must make those that have its own wish.
 
-        Each of the latter ends with `settle` or `fail`, and every one with `release`.
+        Each of these ends with `settle` or `fail`, and every one with `release`.
         Returns None, with nothing pinned, if one without a known size must be made.
         Raises ResourceExceeded if they do not fit together, or if others hold the room
         for all of `patience_seconds`; Cancelled if `given_up` says so while it waits.
@@ -183,22 +186,19 @@ class ImageMemory:
             return image
         return None
 
-    def _pin(
-        self, wishes: Sequence[Wish], found: Sequence[Image | None]
-    ) -> tuple[list[Image], list[Image]]:
-        pinned, new = [], []
+    def _pin(self, wishes: Sequence[Wish], found: Sequence[Image | None]) -> list[Image]:
+        pinned = []
         self._clock += 1
         for wish, image in zip(wishes, found, strict=True):
             if image is None:
                 image = Image(wish, wish.size_bytes or 0)
                 self.used_bytes += image.size_bytes
                 self._images.append(image)
-                new.append(image)
             else:
                 image.pins += 1
             image.last_use = self._last_use[wish.version_id] = self._clock
             pinned.append(image)
-        return pinned, new
+        return pinned
 
     def _make_room(self, size: int, *, keep: dict[int, Image]) -> bool:
         """Drop what nobody uses until `size` fits; whether it does."""

@@ -1,28 +1,29 @@
 """Unsealed columns in memory: verified, bounded, shared between jobs by what they hold.
 
 A job takes a lease on the images that it needs at once and gets descriptors. Nothing is
-handed out before the digest of every file it came from was found to be the recorded one.
+handed out before the files it came from were found to be the recorded ones: by digests of
+their footers and of the columns that were read, or of all their bytes (`Shard.checks`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.errors import DistributionCorrupt, SandboxError
 from sandbox.files.image_memory import Image, ImageMemory, Wish
-from sandbox.files.pme import Layout, Part, Unsealing, aad_prefix
+from sandbox.files.pme import Unsealing
+from sandbox.files.shards import Shard, open_shard, wish_for
 from sandbox.files.upload_images import Segment, segments_of
 from sandbox.files.verified import VerifiedFiles
 from sandbox.needs import EVERYTHING, Need
-from sandbox.protocol import EncryptedTable, SealedSource, StoredFile
+from sandbox.protocol import EncryptedTable, SealedSource
 
 _MOST_SIZES = 10_000
 # A job that waits this long for others' memory is told so.
@@ -66,20 +67,6 @@ class Lease:
         self.close()
 
 
-@dataclass(slots=True)
-class _Shard:
-    """A shard that is asked for: its files, open, and the image to be made of them."""
-
-    wish: Wish
-    files: list[Part] = field(default_factory=list)
-    checks: list[Callable[[], None]] = field(default_factory=list)
-    layout: Layout | None = None
-
-    def lay_out(self, columns: frozenset[str] | None) -> None:
-        self.layout = Layout(self.files, columns)
-        self.wish.columns, self.wish.size_bytes = columns, self.layout.size_bytes
-
-
 class ImageCache:
     """Images of encrypted shards, at most `limit_bytes`; safe to share between threads."""
 
@@ -109,9 +96,9 @@ class ImageCache:
     def sizes(self, table: EncryptedTable, need: Need) -> tuple[int, ...]:
         """Return how many bytes the image of each shard takes, at most.
 
-        Of what is in memory exactly, else from the footers: no page is decrypted, no digest
-        taken. Raises DistributionCorrupt
-        or KeyUnusable where a footer does not open.
+        Of what is in memory exactly, else from the footers: no page is decrypted, no whole
+        digest taken. Raises DistributionCorrupt or KeyUnusable where a footer does not open
+        or is not the recorded one.
         """
         return tuple(self._size(table, need, shard) for shard in range(len(table.files)))
 
@@ -125,14 +112,13 @@ class ImageCache:
         """
         with self._workers() as executor, contextlib.ExitStack() as stack:
             shards = [
-                stack.enter_context(self._opened(item.table, item.need, shard, executor))
+                stack.enter_context(open_shard(self.files, item.table, item.need, shard))
                 for item in wanted
                 for shard in item.shards
             ]
-            images, new = self._acquire(shards, waiting or Waiting())
-            made = {id(shard.wish): shard for shard in shards}
+            images = self._acquire(shards, waiting or Waiting())
             try:
-                _make(self._memory, [(i, made[id(i.wish)]) for i in new], shards, executor)
+                self._make(list(zip(images, shards, strict=True)), executor)
                 for image in images:
                     image.result()
             except BaseException:
@@ -151,7 +137,7 @@ class ImageCache:
 
     def upload_sizes(self, source: SealedSource) -> tuple[int, ...]:
         """Return the bytes of each segment of an upload's content."""
-        with self._file(source.file) as descriptor:
+        with self.files.opened(source.file) as descriptor:
             return tuple(s.size_bytes for s in segments_of(descriptor, source))
 
     def lease_upload(
@@ -164,7 +150,7 @@ class ImageCache:
 
         No other job is given them. Raises as `lease` does.
         """
-        with self._workers() as executor, self._file(source.file) as descriptor:
+        with self._workers() as executor, self.files.opened(source.file) as descriptor:
             check = self.files.check(descriptor, source.file, executor)
             segments = segments_of(descriptor, source, whole=indices is None)
             if indices is not None:
@@ -172,10 +158,10 @@ class ImageCache:
             # Under a name that no other job's wish has.
             name = f"upload {os.urandom(16).hex()}"
             asked = [
-                _Shard(Wish(name, index, {}, EVERYTHING, None, segment.size_bytes))
+                Shard(Wish(name, index, {}, EVERYTHING, None, segment.size_bytes))
                 for index, segment in enumerate(segments)
             ]
-            images, _ = self._acquire(asked, waiting or Waiting())
+            images = self._acquire(asked, waiting or Waiting())
             pairs = list(zip(images, segments, strict=True))
             try:
                 _copy(self._memory, pairs, check, executor)
@@ -189,35 +175,8 @@ class ImageCache:
         with ThreadPoolExecutor(self._threads, "unseal") as executor:
             yield executor
 
-    @contextlib.contextmanager
-    def _file(self, file: StoredFile) -> Iterator[int]:
-        descriptor = self.files.open(file)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    @contextlib.contextmanager
-    def _opened(
-        self,
-        table: EncryptedTable,
-        need: Need,
-        shard: int,
-        executor: Executor | None = None,
-    ) -> Iterator[_Shard]:
-        """The files of a shard, their digests under way if there is an executor."""
-        opened = _Shard(_wish(table, need, shard))
-        with contextlib.ExitStack() as stack:
-            for file, key, prefix, columns in _files(table, shard):
-                descriptor = stack.enter_context(self._file(file))
-                opened.files.append(Part(descriptor, key, prefix, columns))
-                if executor is not None:
-                    check = self.files.check(descriptor, file, executor)
-                    opened.checks.append(check)
-            yield opened
-
     def _size(self, table: EncryptedTable, need: Need, shard: int) -> int:
-        wish = _wish(table, need, shard)
+        wish = wish_for(table, need, shard)
         held = self._memory.size_of(wish)
         if held is not None:
             return held
@@ -225,7 +184,7 @@ class ImageCache:
         with self._lock:
             if name in self._sizes:
                 return self._sizes[name]
-        with self._opened(table, need, shard) as opened:
+        with open_shard(self.files, table, need, shard) as opened:
             opened.lay_out(need.needed)
             size = opened.wish.size_bytes or 0
         with self._lock:
@@ -234,10 +193,8 @@ class ImageCache:
                 self._sizes.popitem(last=False)
         return size
 
-    def _acquire(
-        self, shards: Sequence[_Shard], waiting: Waiting
-    ) -> tuple[list[Image], list[Image]]:
-        """An image pinned for each; also those of them that are yet to be made."""
+    def _acquire(self, shards: Sequence[Shard], waiting: Waiting) -> list[Image]:
+        """An image pinned for each; those with the shard's own wish are yet to be made."""
         wishes = [shard.wish for shard in shards]
         while True:
             missing = {id(wish) for wish in self._memory.missing(wishes)}
@@ -254,7 +211,37 @@ class ImageCache:
             if acquired is not None:
                 return acquired
 
-    def _widen(self, absent: Sequence[_Shard]) -> None:
+    def _make(self, pairs: Sequence[tuple[Image, Shard]], executor: Executor) -> None:
+        """Make what is new: each is settled, or failed for all that wait for it.
+
+        Afterwards each image is known to come of the recorded files of its shard.
+        """
+        left = [image for image, shard in pairs if image.wish is shard.wish]
+        begun: list[tuple[Image, Unsealing]] = []
+        try:
+            # Ahead of the pages: an image that needs these waits for them anyhow.
+            checks = [
+                check
+                for image, shard in pairs
+                for check in shard.checks(image, self.files, executor)
+            ]
+            for image, shard in pairs:
+                if image in left:
+                    assert shard.layout is not None, "an image to be made was laid out"
+                    begun.append((image, shard.layout.begin(executor)))
+            for check in checks:
+                check()
+            while begun:
+                image, unsealing = begun.pop(0)
+                self._memory.settle(image, unsealing.finish())
+                left.remove(image)
+        except BaseException as error:
+            for _, unsealing in begun:
+                unsealing.abandon()
+            _fail(self._memory, left, error)
+            raise
+
+    def _widen(self, absent: Sequence[Shard]) -> None:
         """Where memory is short, have new images take the place of the held ones.
 
         Queries over many sets of columns would otherwise drive each other's images out;
@@ -269,63 +256,6 @@ class ImageCache:
         if sum(s.wish.size_bytes or 0 for s in absent) > self.limit_bytes // 2:
             for shard in absent:
                 shard.lay_out(shard.wish.need.needed)
-
-
-def _wish(table: EncryptedTable, need: Need, shard: int) -> Wish:
-    keys = {
-        file.sha256: hashlib.sha256(key).digest() for file, key, *_ in _files(table, shard)
-    }
-    return Wish(table.version_id, shard, keys, need, need.needed)
-
-
-def _files(
-    table: EncryptedTable, shard: int
-) -> list[tuple[StoredFile, bytes, bytes, frozenset[str] | None]]:
-    """What a shard's image is made of: file, key, AAD prefix, columns if they are known."""
-    if not 0 <= shard < len(table.files) or any(
-        len(group.files) != len(table.files) for group in table.groups
-    ):
-        raise DistributionCorrupt("a table has another number of files than it should")
-    own = (table.files[shard], table.key, aad_prefix(table.version_id, shard), None)
-    return [
-        own,
-        *(
-            (
-                group.files[shard],
-                group.key,
-                aad_prefix(table.version_id, shard, group.name),
-                frozenset(group.columns),
-            )
-            for group in table.groups
-        ),
-    ]
-
-
-def _make(
-    memory: ImageMemory,
-    new: Sequence[tuple[Image, _Shard]],
-    shards: Sequence[_Shard],
-    executor: Executor,
-) -> None:
-    """Make the new images; every one is settled, or failed for all that wait for it."""
-    begun: list[tuple[Image, Unsealing]] = []
-    left = [image for image, _ in new]
-    try:
-        for image, shard in new:
-            assert shard.layout is not None, "an image to be made has its size"
-            begun.append((image, shard.layout.begin(executor)))
-        for shard in shards:
-            for check in shard.checks:
-                check()
-        while begun:
-            image, unsealing = begun.pop(0)
-            memory.settle(image, unsealing.finish())
-            left.remove(image)
-    except BaseException as error:
-        for _, unsealing in begun:
-            unsealing.abandon()
-        _fail(memory, left, error)
-        raise
 
 
 def _copy(

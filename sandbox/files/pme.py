@@ -58,6 +58,7 @@ class Part:
     key: bytes | bytearray
     prefix: bytes
     columns: frozenset[str] | None = None  # what it must hold, where that is known
+    footer_sha256: str = ""  # of its footer, where that is on record
 
 
 class Layout:
@@ -67,12 +68,19 @@ class Layout:
         """Open the footers of `parts`, files of the same rows, for the named columns.
 
         Raises KeyUnusable if a part's key and prefix do not open it, DistributionCorrupt
-        if a footer is not as `sandbox.files.parquet` writes it or parts do not fit.
+        if a footer is not the recorded one or not as our writers leave it, or parts do not
+        fit.
         """
         try:
             few = columns is not None
             footers = [
-                Footer(part.descriptor, key=part.key, prefix=part.prefix, few=few)
+                Footer(
+                    part.descriptor,
+                    key=part.key,
+                    prefix=part.prefix,
+                    sha256=part.footer_sha256,
+                    few=few,
+                )
                 for part in parts
             ]
             for part, footer in zip(parts, footers, strict=True):
@@ -89,6 +97,8 @@ class Layout:
         footer_bytes = sum(footer.tree_bytes for footer in footers)
         slack = _CHUNK_SLACK_BYTES * len(self._chunks) + 64
         self.size_bytes = self._footer_start + footer_bytes + slack
+        # By part: whether its recorded footer tells what its chunks must be.
+        self.pinned = tuple(footer.is_pinned for footer in footers)
 
     def begin(self, executor: Executor) -> Unsealing:
         """Have `executor` decrypt the image; may be called once."""

@@ -10,6 +10,7 @@ parquet-format, Encryption.md.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 from collections.abc import Collection, Mapping
@@ -17,6 +18,7 @@ from collections.abc import Collection, Mapping
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sandbox.errors import DistributionCorrupt, KeyUnusable
+from sandbox.files.chunk_digests import put_chunk_digests
 from sandbox.files.footers import MALFORMED, select_columns
 from sandbox.files.parquet import Sink
 from sandbox.files.thrift import (
@@ -63,6 +65,7 @@ class EncryptedFile:
         self._footer: Struct | None = None
         self._schema = b""
         self._groups: list[Struct] = []
+        self._digests: list[bytes] = []  # of the column chunks, as they were written
         self._written = 0
         self.rows = 0
         self._write(_ENCRYPTED_MAGIC)
@@ -114,6 +117,7 @@ class EncryptedFile:
         footer.put(4, LIST, Items(STRUCT, self._groups))
         # 5: key-value metadata of one image; 8, 9: encryption of files with plain footers.
         footer.drop(5, 8, 9)
+        put_chunk_digests(footer, self._digests)
         algorithm = Struct([Field(2, BINARY, self._unique), Field(3, TRUE, value=True)])
         crypto = Struct([Field(1, STRUCT, Struct([Field(1, STRUCT, algorithm)]))])
         tail = bytearray()
@@ -176,8 +180,11 @@ class EncryptedFile:
             pieces.append(self._module(plain, bytes([kinds[0]]) + place))
             pieces.append(self._module(body, bytes([kinds[1]]) + place))
             size += len(pieces[-2]) + len(pieces[-1])
+        digest = hashlib.sha256()
         for piece in pieces:
+            digest.update(piece)
             self._write(piece)
+        self._digests.append(digest.digest())
         meta.put_integer(9, I64, begin + data_at)
         if dictionary:
             meta.put_integer(11, I64, begin)

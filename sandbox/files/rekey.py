@@ -1,12 +1,14 @@
 """An encrypted file once more under another key: the same pages in the same places.
 
-A module is as long under one key as under another, so offsets, and with them the clear
-footer, stay what they are. Each page is in clear for a moment only, in this process; none
-is decompressed. Every file has a random part of its own in its AAD, the new one another.
+A module is as long under one key as under another, so offsets stay what they are; of the
+clear footer only the digests of the chunks change. Each page is in clear for a moment only,
+in this process; none is decompressed. Every file has a random part of its own in its AAD,
+the new one another.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 import time
@@ -23,6 +25,7 @@ from sandbox.errors import (
     KeyUnusable,
     ProtocolError,
 )
+from sandbox.files.chunk_digests import put_chunk_digests
 from sandbox.files.chunk_walk import ChunkWalk, Page, write_all
 from sandbox.files.footers import (
     ENCRYPTED_MAGIC,
@@ -75,8 +78,8 @@ def rekey(
     done = []
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)), "rekey") as executor:
         for shard, (file, output) in enumerate(zip(job.files, outputs, strict=True)):
-            descriptor = files.open(file)
-            try:
+            with files.opened(file) as descriptor:
+                # All of it is read anyhow.
                 check = files.check(descriptor, file, executor)
                 prefix = aad_prefix(job.version_id, shard, job.group)
                 part = Part(descriptor, job.key, prefix)
@@ -84,8 +87,6 @@ def rekey(
                     part, output, key=job.output_key, executor=executor, stop=stop
                 )
                 check()
-            finally:
-                os.close(descriptor)
             done.append(StoredFile(job.outputs[shard], "", file.size_bytes, rows))
     return RekeyOutcome(tuple(done))
 
@@ -109,9 +110,9 @@ def rekey_file(
             _check_has_pages_only(chunk)
         unique, cipher = os.urandom(_UNIQUE_BYTES), AESGCM(key)
         aad = part.prefix + unique
-        # The footer is written before any chunk's part of it could be changed.
+        digests = _copy(footer, chunks, target, (cipher, aad), executor, stop)
+        put_chunk_digests(footer.tree, digests)
         _write_footer(footer, target, cipher, aad, unique)
-        _copy(footer, chunks, target, (cipher, aad), executor, stop)
     except (*MALFORMED, InvalidTag) as error:
         raise DistributionCorrupt(
             "an encrypted file does not decrypt to Parquet: it was altered",
@@ -127,15 +128,18 @@ def _copy(
     anew: tuple[AESGCM, bytes],
     executor: Executor,
     stop: StopSign,
-) -> None:
-    def run(chunk: Chunk) -> None:
-        stop.check()
-        _ChunkRekey(footer, chunk, target, *anew).run()
+) -> list[bytes]:
+    """Write the chunks' pages under the new key; return the digests of what they became."""
 
-    futures: list[Future[None]] = [executor.submit(run, chunk) for chunk in chunks]
+    def run(chunk: Chunk) -> bytes:
+        stop.check()
+        walk = _ChunkRekey(footer, chunk, target, *anew)
+        walk.run()
+        return walk.written_sha256
+
+    futures: list[Future[bytes]] = [executor.submit(run, chunk) for chunk in chunks]
     try:
-        for future in futures:
-            future.result()
+        return [future.result() for future in futures]
     finally:
         # A task that runs would write to whatever has the target's number by then.
         for future in futures:
@@ -154,6 +158,12 @@ class _ChunkRekey(ChunkWalk):
         self._cipher = cipher
         self._aad = aad
         self._end = chunk.start
+        self._written = hashlib.sha256()
+
+    @property
+    def written_sha256(self) -> bytes:
+        """The digest of what was written."""
+        return self._written.digest()
 
     def page(self, page: Page, source: memoryview, target: memoryview) -> int:
         """Lay header and page under the new key at the start of `target`."""
@@ -176,10 +186,13 @@ class _ChunkRekey(ChunkWalk):
     def flush(self, written: memoryview, *, dictionary_bytes: int) -> None:  # noqa: ARG002 - it lies where it lay
         """Write what was laid in the target."""
         write_all(self._target, written, self._end)
+        self._written.update(written)
         self._end += len(written)
 
 
-def _seal_into(cipher: AESGCM, clear: bytes, aad: bytes, into: memoryview) -> None:
+def _seal_into(
+    cipher: AESGCM, clear: bytes | bytearray, aad: bytes, into: memoryview
+) -> None:
     """Nonce, ciphertext and tag of `clear`."""
     nonce = os.urandom(NONCE_BYTES)
     into[:NONCE_BYTES] = nonce
@@ -194,7 +207,8 @@ def _write_footer(
     crypto = Struct([Field(1, STRUCT, Struct([Field(1, STRUCT, algorithm)]))])
     tail = bytearray()
     write_struct(tail, crypto)
-    clear = footer.clear
+    clear = bytearray()
+    write_struct(clear, footer.tree)
     sealed = bytearray(len(clear) + NONCE_BYTES + 16)
     _seal_into(cipher, clear, aad + _FOOTER_MODULE, memoryview(sealed))
     tail += struct.pack("<I", len(sealed)) + sealed

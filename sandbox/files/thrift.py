@@ -243,9 +243,7 @@ def _skip(  # noqa: C901 - one function and few calls: it walks over most of a f
 ) -> int:
     """Where the value of this type that begins at `position` ends."""
     if kind in (I32, I64, I16):
-        while data[position] > 127:
-            position += 1
-        return position + 1
+        return _varint_end(data, position)
     if kind in (TRUE, FALSE):
         return position
     if kind == BINARY:
@@ -257,8 +255,18 @@ def _skip(  # noqa: C901 - one function and few calls: it walks over most of a f
         while head := data[position]:
             position += 1
             if head < 16:
-                position = _skip(data, position, I16, level)
-            position = _skip(data, position, head & 15, level + 1)
+                position = _varint_end(data, position)
+            kind = head & 15
+            # Integers and texts are most of what there is: without a call for each of them
+            # a footer takes half the time.
+            if kind in (I64, I32):
+                while data[position] > 127:
+                    position += 1
+                position += 1
+            elif kind == BINARY and data[position] < 128:
+                position += 1 + data[position]
+            else:
+                position = _skip(data, position, kind, level + 1)
         return position + 1
     elif kind in (LIST, SET):
         head = data[position]
@@ -279,6 +287,13 @@ def _skip(  # noqa: C901 - one function and few calls: it walks over most of a f
     if position > len(data):
         raise ValueError("a value ends outside the data")
     return position
+
+
+def _varint_end(data: bytes | memoryview, position: int) -> int:
+    """Where the integer that begins at `position` ends."""
+    while data[position] > 127:
+        position += 1
+    return position + 1
 
 
 def _length(data: bytes | memoryview, position: int) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from sandbox.errors import (
     ResourceExceeded,
     SandboxUnavailable,
 )
+from sandbox.files.chunk_digests import footer_sha256
 from sandbox.protocol import StoredFile
 
 # Not the suffix of uploads, which other processes may be writing when this one starts.
@@ -96,13 +97,14 @@ class Output:
             self.descriptor = os.open(self._part, flags, 0o600)
 
     def commit(self, rows: int) -> StoredFile:
-        """Give the file its name; it is whole and on disk, and the digest is of its bytes.
+        """Give the file its name; it is whole and on disk, the digests are of its bytes.
 
-        The digest is taken here and not from the worker, which has read foreign input.
+        They are taken here and not from the worker, which has read foreign input.
         """
         with _disk_errors():
             digest, size = self._name()
-        return StoredFile(self.name, digest, size, rows)
+            footer = footer_sha256(self.descriptor)
+        return StoredFile(self.name, digest, size, rows, footer)
 
     def _name(self) -> tuple[str, int]:
         os.fsync(self.descriptor)

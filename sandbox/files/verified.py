@@ -1,13 +1,14 @@
-"""Stored files whose bytes are the recorded ones: digested once, ahead of whoever reads."""
+"""Stored files as they are recorded: opened by size, digested as a whole where need be."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
@@ -19,53 +20,62 @@ _MOST_VERIFICATIONS = 10_000
 _WINDOW_BYTES = 1024**2
 _HINT = "Restore it from a backup, or publish a new version."
 
-_Identity = tuple[int, int, int, int]
+# Of a file: what does not change while nobody writes to it.
+Identity = tuple[int, int, int, int]
+
+
+def identity_of(descriptor: int) -> Identity:
+    """Return what tells a file from another, and from itself after a change."""
+    status = os.fstat(descriptor)
+    return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
 
 
 class VerifiedFiles:
-    """Opens files of a vault and checks their digests; safe to share between threads.
+    """Opens files of a vault and takes their whole digests; safe to share between threads.
 
-    A verification holds as long as inode, times and size stay: whoever can forge those
-    meets the tags of the encryption. The tags alone would not do: somebody who has the
-    key, or kept the file of an earlier attempt under it, could write pages that open.
+    For what no recorded footer pins. A verification holds as long as inode, times and size
+    stay: whoever can forge those meets the tags of the encryption. The tags alone would
+    not do: somebody who has the key, or kept the file of an earlier attempt under it, could
+    write pages that open.
     """
 
     def __init__(self, vault: Path) -> None:
         self._vault = vault
         self._lock = threading.Lock()  # over the table of digests
-        self._digests: OrderedDict[_Identity, Future[str]] = OrderedDict()
+        self._digests: OrderedDict[Identity, Future[str]] = OrderedDict()
 
-    def open(self, file: StoredFile) -> int:
-        """Return a descriptor of a stored file that has the recorded size.
+    @contextlib.contextmanager
+    def opened(self, file: StoredFile) -> Iterator[int]:
+        """A descriptor of a stored file that has the recorded size.
 
-        It may be read at once; nothing that comes of it may be handed out before `check`
-        was asked and what it returned raised nothing. Raises DistributionCorrupt.
+        It may be read at once. Nothing that comes of it may be handed out before it was
+        found to be the recorded one: by its footer's and its chunks' digests, or because
+        `check` was asked and what it returned raised nothing. Raises DistributionCorrupt.
         """
         descriptor = open_stored(self._vault, file.name)
-        size = os.fstat(descriptor).st_size
-        if size != file.size_bytes:
+        try:
+            size = os.fstat(descriptor).st_size
+            if size != file.size_bytes:
+                raise DistributionCorrupt(
+                    f"a stored file has {size} bytes, {file.size_bytes} were recorded",
+                    hint=_HINT,
+                )
+            yield descriptor
+        finally:
             os.close(descriptor)
-            raise DistributionCorrupt(
-                f"a stored file has {size} bytes, {file.size_bytes} were recorded",
-                hint=_HINT,
-            )
-        return descriptor
 
     def check(
         self, descriptor: int, file: StoredFile, executor: Executor
     ) -> Callable[[], None]:
-        """Have the digest taken, and return what waits for it.
+        """Have the digest of all of it taken, and return what waits for it.
 
         That raises DistributionCorrupt if it is not the recorded one.
         """
-        status = os.fstat(descriptor)
-        digest = self._digest(descriptor, status, executor)
+        digest = self._digest(descriptor, executor)
         return lambda: _check(digest, file)
 
-    def _digest(
-        self, descriptor: int, status: os.stat_result, executor: Executor
-    ) -> Future[str]:
-        identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+    def _digest(self, descriptor: int, executor: Executor) -> Future[str]:
+        identity = identity_of(descriptor)
         with self._lock:
             known = self._digests.get(identity)
             if known is not None and not _has_failed(known):
