@@ -22,9 +22,9 @@ import duckdb
 import sandbox
 from benchmarks.apart import apart
 from benchmarks.options import Options
+from sandbox.files.chunk_digests import footer_sha256
 from sandbox.intake.staging import PARQUET
 from sandbox.needs import Need
-from sandbox.files.chunk_digests import footer_sha256
 from sandbox.protocol import EncryptedTable, Limits, PartitionJob, StoredFile, TableSchema
 from sandbox.quoting import text_literal
 

@@ -55,7 +55,9 @@ REQUIRED: Final[Mapping[EventType, frozenset[str]]] = MappingProxyType(
         EventType.DATASET_REGISTERED: frozenset({"name"}),
         EventType.UPLOAD_ACCEPTED: frozenset({"content_sha256", "size_bytes", "format"}),
         EventType.VERSION_PROFILED: frozenset({"rows", "columns"}),
-        EventType.VERSION_PUBLISHED: frozenset({"policy_digest", "licence", "files"}),
+        EventType.VERSION_PUBLISHED: frozenset(
+            {"policy_digest", "licence", "files", "footers"}
+        ),
         EventType.VERSION_FAILED: frozenset({"code"}),
         EventType.VERSION_WITHDRAWN: frozenset({"reason"}),
         EventType.POLICY_PUBLISHED: frozenset({"policy_digest", "number"}),
@@ -83,7 +85,7 @@ REQUIRED: Final[Mapping[EventType, frozenset[str]]] = MappingProxyType(
         EventType.RELEASE_SHREDDED: frozenset({"result_sha256"}),
         EventType.KEY_ISSUED: frozenset({"purpose"}),
         EventType.KEY_REWRAPPED: frozenset({"generation"}),
-        EventType.KEY_REKEYED: frozenset({"files", "replaced"}),
+        EventType.KEY_REKEYED: frozenset({"files", "footers", "replaced"}),
         EventType.KEY_DESTROYED: frozenset({"purpose"}),
         EventType.KEY_MASTER_ROTATED: frozenset({"provider", "master_key"}),
         EventType.KEY_MASTER_RETIRED: frozenset({"provider", "master_key"}),

@@ -53,7 +53,7 @@ def profile(operation: Operation) -> None:
     source = version.files.get(part=StoredFile.Part.SOURCE)
     job = ProfileJob(
         job_id=_job_id(operation),
-        source=SealedSource(file=_vault_file(source), key=opened(version.source_key)),
+        source=SealedSource(file=vault_file(source), key=opened(version.source_key)),
         format=Format(version.format),
         csv=CsvOptions(
             delimiter=version.csv_delimiter or None,
@@ -107,7 +107,7 @@ def partition(operation: Operation) -> None:
         source=EncryptedTable(
             table=dataset.table_name,
             version_id=str(version.pk),
-            files=(_vault_file(staged),),
+            files=(vault_file(staged),),
             key=opened(version.staged_key),
         ),
         units=units,
@@ -198,8 +198,9 @@ def _shard_count(rows: int, units: tuple[str, ...]) -> int:
     return 1 << (most.bit_length() - 1)
 
 
-def _vault_file(file: StoredFile) -> VaultFile:
-    return VaultFile(file.name, file.sha256, file.size_bytes, file.rows)
+def vault_file(file: StoredFile) -> VaultFile:
+    """The stored file as a job names it."""
+    return VaultFile(file.name, file.sha256, file.size_bytes, file.rows, file.footer_sha256)
 
 
 def encrypted_table(
@@ -229,7 +230,7 @@ def encrypted_table(
 
 def _shards(version: DatasetVersion, group: str) -> tuple[VaultFile, ...]:
     shards = version.files.filter(part=StoredFile.Part.SHARD, group=group)
-    return tuple(_vault_file(file) for file in shards.order_by("index"))
+    return tuple(vault_file(file) for file in shards.order_by("index"))
 
 
 def _store(
@@ -248,6 +249,7 @@ def _store(
             index=index,
             name=file.name,
             sha256=file.sha256,
+            footer_sha256=file.footer_sha256,
             size_bytes=file.size_bytes,
             rows=file.rows,
         )

@@ -160,7 +160,7 @@ class DatasetVersion(models.Model):
 
 
 class StoredFile(models.Model):
-    """A file of a version in the vault; its digest is checked before each run."""
+    """A file of a version in the vault; its digests are checked when it is read."""
 
     class Part(models.TextChoices):
         SOURCE = "source", "source"  # the upload, sealed
@@ -175,6 +175,8 @@ class StoredFile(models.Model):
     index = models.PositiveIntegerField(default=0)
     name = models.CharField(max_length=255, unique=True)  # relative to the vault
     sha256 = models.CharField(max_length=64)
+    # Of the encrypted footer, which pins each column; blank: none, all of it is digested.
+    footer_sha256 = models.CharField(max_length=64, blank=True)
     size_bytes = models.BigIntegerField()
     rows = models.BigIntegerField(default=0)
 

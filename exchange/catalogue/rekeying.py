@@ -23,6 +23,7 @@ from exchange.audit.services import record
 from exchange.catalogue import sandbox, vault
 from exchange.catalogue.datakeys import opened
 from exchange.catalogue.forgetting import forget_soon
+from exchange.catalogue.ingest import vault_file
 from exchange.catalogue.models import DatasetVersion, Rekeying, StoredFile
 from exchange.catalogue.states import VersionState
 from exchange.errors import Conflict
@@ -79,10 +80,7 @@ def rekey(operation: Operation) -> None:
             job_id=f"{operation.public_id}-{operation.attempt}",
             version_id=str(version.pk),
             group=part.group,
-            files=tuple(
-                VaultFile(file.name, file.sha256, file.size_bytes, file.rows)
-                for file in part.files
-            ),
+            files=tuple(vault_file(file) for file in part.files),
             key=opened(part.key),
             outputs=tuple(
                 vault.new_name("versions", version.pk, f"shard-{file.index}")
@@ -160,7 +158,10 @@ def _swap(
         raise Conflict("The version or its key changed meanwhile.", code="state_changed")
     for file, written in zip(part.files, files, strict=True):
         StoredFile.objects.filter(pk=file.pk, name=file.name).update(
-            name=written.name, sha256=written.sha256, size_bytes=written.size_bytes
+            name=written.name,
+            sha256=written.sha256,
+            footer_sha256=written.footer_sha256,
+            size_bytes=written.size_bytes,
         )
     record(
         type=EventType.KEY_REKEYED,
@@ -169,6 +170,7 @@ def _swap(
         organisation=version.dataset.organisation.slug,
         group=part.group,
         files=[file.sha256 for file in files],
+        footers=[file.footer_sha256 for file in files],
         replaced=[file.sha256 for file in part.files],
     )
     Rekeying.objects.filter(version=version, group=part.group).delete()

@@ -211,6 +211,7 @@ def publish(
             OfferTable(offer=offer, table_name=name, version=behind)
             for name, behind in pinned.items()
         )
+        stored = version.files.order_by("part", "index")
         record(
             type=EventType.VERSION_PUBLISHED,
             actor=by,
@@ -218,7 +219,8 @@ def publish(
             organisation=dataset.organisation.slug,
             policy_digest=policy_version.digest,
             licence=licence,
-            files=[file.sha256 for file in version.files.order_by("part", "index")],
+            files=[file.sha256 for file in stored],
+            footers=[file.footer_sha256 for file in stored],
             offer=str(offer.pk),
             tables={name: str(behind.pk) for name, behind in pinned.items()},
         )

@@ -409,6 +409,7 @@ DETAIL_LABELS: Final = {
     "verdict": gettext_lazy("Verdict"),
     "attempt": gettext_lazy("Attempt"),
     "files": gettext_lazy("Digests of the files"),
+    "footers": gettext_lazy("Digests of the files' footers"),
     "tables": gettext_lazy("Tables and their versions"),
     "offer": gettext_lazy("Offer"),
     "number": gettext_lazy("Number"),

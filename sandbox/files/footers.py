@@ -43,7 +43,7 @@ class Chunk:
     start: int
     size_bytes: int
     has_dictionary: bool
-    sha256: bytes | None = None  # that its bytes must have, where the footer is pinned
+    sha256: bytes | None = None  # that its bytes must have, if that is to be found out
 
     def settle(self, *, start: int, data_start: int, size_bytes: int) -> None:
         """Have the tree speak of clear pages that lie from `start` in an image."""
@@ -67,12 +67,15 @@ class Footer:
         key: bytes | bytearray,
         prefix: bytes,
         sha256: str = "",
+        agreed: set[int] | None = None,
         few: bool = False,
     ) -> None:
         """Open the footer of the file `descriptor` is of.
 
-        `sha256` is what its digest must be, empty where none is on record. `few` says that
-        few of its columns will be asked for: that is a matter of speed.
+        `sha256` is what its digest must be, empty where none is on record; `agreed` are
+        positions of columns that were found to have the digests that it names, here or by
+        an earlier opening. `few` says that few of its columns will be asked for: that is a
+        matter of speed.
         Raises KeyUnusable if key and prefix do not open it, DistributionCorrupt if it is
         not the recorded one or none of ours, and one of MALFORMED if it cannot be read.
         """
@@ -105,6 +108,7 @@ class Footer:
         self.groups = self.tree.structs(4)
         if len(self.groups) > MOST_ORDINAL or len(self.names) > MOST_ORDINAL:
             raise DistributionCorrupt("a file has more row groups or columns than ordinals")
+        self.agreed = set() if agreed is None else agreed
         # Of a footer that may be anybody's they would say nothing.
         self._digests = chunk_digests(self.tree) if sha256 else None
         count = len(self.groups) * len(self.names)
@@ -159,7 +163,7 @@ class Footer:
         return found
 
     def _digest(self, group: int, column: int) -> bytes | None:
-        if self._digests is None:
+        if self._digests is None or column in self.agreed:
             return None
         place = (group * len(self.names) + column) * DIGEST_BYTES
         return self._digests[place : place + DIGEST_BYTES]

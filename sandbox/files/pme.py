@@ -17,7 +17,7 @@ import os
 import struct
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
 
@@ -59,6 +59,7 @@ class Part:
     prefix: bytes
     columns: frozenset[str] | None = None  # what it must hold, where that is known
     footer_sha256: str = ""  # of its footer, where that is on record
+    agreed: set[int] = field(default_factory=set)  # as `Footer` has it, and adds to it
 
 
 class Layout:
@@ -79,6 +80,7 @@ class Layout:
                     key=part.key,
                     prefix=part.prefix,
                     sha256=part.footer_sha256,
+                    agreed=part.agreed,
                     few=few,
                 )
                 for part in parts
@@ -140,6 +142,8 @@ class Unsealing:
         try:
             for future in self._futures:
                 future.result()
+            for footer, columns in self._parts:
+                footer.agreed.update(columns)
             plain = bytearray()
             write_struct(plain, merged_tree(self._parts))
             end = plain + _U32.pack(len(plain)) + PLAIN_MAGIC

@@ -62,7 +62,8 @@ def open_shard(
     with contextlib.ExitStack() as stack:
         for file, key, prefix, columns in _files(table, shard):
             descriptor = stack.enter_context(files.opened(file))
-            part = Part(descriptor, key, prefix, columns, file.footer_sha256)
+            agreed = files.agreed(descriptor, file)
+            part = Part(descriptor, key, prefix, columns, file.footer_sha256, agreed)
             opened.files.append((file, part))
             opened.wish.identities[file.sha256] = identity_of(descriptor)
         yield opened

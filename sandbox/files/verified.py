@@ -31,18 +31,19 @@ def identity_of(descriptor: int) -> Identity:
 
 
 class VerifiedFiles:
-    """Opens files of a vault and takes their whole digests; safe to share between threads.
+    """Opens files of a vault and knows what of them was verified; for many threads.
 
-    For what no recorded footer pins. A verification holds as long as inode, times and size
-    stay: whoever can forge those meets the tags of the encryption. The tags alone would
-    not do: somebody who has the key, or kept the file of an earlier attempt under it, could
-    write pages that open.
+    That is all of a file, or columns by its recorded footer. It holds as long as inode,
+    times and size stay: whoever can forge those meets the tags of the encryption. The tags
+    alone would not do: somebody who has the key, or kept the file of an earlier attempt
+    under it, could write pages that open.
     """
 
     def __init__(self, vault: Path) -> None:
         self._vault = vault
         self._lock = threading.Lock()  # over the table of digests
         self._digests: OrderedDict[Identity, Future[str]] = OrderedDict()
+        self._agreed: OrderedDict[tuple[Identity, str], set[int]] = OrderedDict()
 
     @contextlib.contextmanager
     def opened(self, file: StoredFile) -> Iterator[int]:
@@ -73,6 +74,15 @@ class VerifiedFiles:
         """
         digest = self._digest(descriptor, executor)
         return lambda: _check(digest, file)
+
+    def agreed(self, descriptor: int, file: StoredFile) -> set[int]:
+        """Return which columns agreed with the file's recorded footer; to be added to."""
+        name = (identity_of(descriptor), file.footer_sha256)
+        with self._lock:
+            agreed = self._agreed.setdefault(name, set())
+            if len(self._agreed) > _MOST_VERIFICATIONS:
+                self._agreed.popitem(last=False)
+        return agreed
 
     def _digest(self, descriptor: int, executor: Executor) -> Future[str]:
         identity = identity_of(descriptor)

@@ -99,7 +99,7 @@ class FakeDaemon:
         return 1
 
     def _profile(self, job: ProfileJob) -> ProfileOutcome:
-        content = self._read(job.source.file, job.source.key)
+        content = self._read(job.source.file, job.source.key, pinned=False)
         if job.format == "parquet":
             raise UploadRejected("the file is no Parquet", code="upload_not_parquet")
         rows = list(csv.DictReader(io.StringIO(content.decode()), strict=True))
@@ -208,11 +208,13 @@ class FakeDaemon:
             files.append(self._write(name, key, json.dumps(part).encode(), len(part)))
         return tuple(files)
 
-    def _read(self, file: StoredFile, key: bytes) -> bytes:
+    def _read(self, file: StoredFile, key: bytes, *, pinned: bool = True) -> bytes:
         path = self.vault / file.name
         data = path.read_bytes() if path.exists() else b""
         if hashlib.sha256(data).hexdigest() != file.sha256 or len(data) != file.size_bytes:
             raise DistributionCorrupt("a stored file is not what was stored")
+        if file.footer_sha256 != (_end_of(data) if pinned else ""):
+            raise DistributionCorrupt("a stored file came without its footer's digest")
         reader = SealReader(io.BytesIO(data), key, file.name)
         return reader.read_range(0, reader.size)
 
@@ -222,7 +224,13 @@ class FakeDaemon:
             raise ProtocolError("an output's vault name is taken; outputs are written once")
         with path.open("xb") as file, SealWriter(file, key, name) as writer:
             writer.write(content)
-        return StoredFile(name, writer.sealed_sha256, writer.sealed_size, rows)
+        footer = _end_of(path.read_bytes())
+        return StoredFile(name, writer.sealed_sha256, writer.sealed_size, rows, footer)
+
+
+def _end_of(data: bytes) -> str:
+    """What stands for the digest of a footer here."""
+    return hashlib.sha256(data[-8:]).hexdigest()
 
 
 def _profiled(name: str, rows: Rows) -> ColumnProfile:

@@ -1,5 +1,6 @@
 import hashlib
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,31 @@ def test_output_has_its_name_only_once_committed(tmp_path: Path) -> None:
 
     assert stored == StoredFile("a/b", hashlib.sha256(b"content").hexdigest(), 7, 3)
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "footer"),
+    [
+        (b"PARE pages footer" + struct.pack("<I", 6) + b"PARE", 14),
+        (b"PARE" + struct.pack("<I", 0) + b"PARE", 8),
+        (b"PARE" + struct.pack("<I", 1) + b"PARE", 0),  # longer than the file
+        (b"PARE" + struct.pack("<I", 2**32 - 1) + b"PARE", 0),
+        (b"PAR1 pages footer" + struct.pack("<I", 6) + b"PAR1", 0),
+        (b"PARE", 0),
+        (b"", 0),
+    ],
+)
+def test_output_commit_tells_the_digest_of_an_encrypted_footer(
+    tmp_path: Path, content: bytes, footer: int
+) -> None:
+    output = Output(tmp_path, "a")
+    os.write(output.descriptor, content)
+
+    stored = output.commit(rows=0)
+    output.close()
+
+    expected = hashlib.sha256(content[-footer:]).hexdigest() if footer else ""
+    assert stored.footer_sha256 == expected
 
 
 def test_output_that_is_discarded_leaves_nothing_also_after_its_commit(

@@ -11,6 +11,7 @@ from exchange.audit.actors import NODE
 from exchange.audit.models import AuditEvent
 from exchange.catalogue import forgetting, rekeying
 from exchange.catalogue.datakeys import opened
+from exchange.catalogue.ingest import vault_file
 from exchange.catalogue.models import DatasetVersion, Rekeying
 from exchange.catalogue.rekeying import REKEY, rekey_version
 from exchange.catalogue.services import withdraw
@@ -28,10 +29,7 @@ from tests.factories.walk import House, answered, granted, perform_all, profiled
 def content_of(daemon: FakeDaemon, version: DatasetVersion) -> list[bytes]:
     version.refresh_from_db()
     key = opened(version.data_key)
-    return [
-        daemon._read(rekeying.VaultFile(f.name, f.sha256, f.size_bytes, f.rows), key)
-        for f in version.files.order_by("index")
-    ]
+    return [daemon._read(vault_file(f), key) for f in version.files.order_by("index")]
 
 
 def in_the_vault(daemon: FakeDaemon, version: DatasetVersion) -> set[str]:
@@ -66,7 +64,9 @@ def test_rekey_keeps_the_rows_under_another_key_and_destroys_the_old_one(
     assert daemon.forgotten == [str(version.pk)]
     event = AuditEvent.objects.get(type="key:rekeyed")
     assert event.payload["replaced"] == old_digests
-    assert event.payload["files"] == [f.sha256 for f in version.files.order_by("index")]
+    files = version.files.order_by("index")
+    assert event.payload["files"] == [f.sha256 for f in files]
+    assert event.payload["footers"] == [f.footer_sha256 for f in files]
     assert not Rekeying.objects.exists()
 
 

@@ -182,7 +182,10 @@ def test_publish_puts_the_version_on_offer_and_closes_the_earlier_offer(
     assert first.version.dataset.aggregate_mode in ("", "safe")
     event = AuditEvent.objects.filter(type="version:published").latest("seq")
     assert event.payload["policy_digest"] == policy.digest
-    assert event.payload["files"] == [f.sha256 for f in second.version.files.all()]
+    files = second.version.files.all()
+    assert event.payload["files"] == [f.sha256 for f in files]
+    assert event.payload["footers"] == [f.footer_sha256 for f in files]
+    assert all(f.footer_sha256 for f in files)
 
 
 def test_publish_before_the_partition_conflicts(house: House) -> None:

@@ -22,7 +22,6 @@ from sandbox.errors import (
     ResourceExceeded,
     SandboxError,
 )
-from sandbox.files import images as images_module
 from sandbox.files.images import ImageCache, Lease, Waiting, Wanted
 from sandbox.files.pme import Layout, Unsealing
 from sandbox.needs import EVERYTHING, Need
@@ -59,7 +58,7 @@ def decryptions(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         begun.append(1)
         return begin(layout, executor)
 
-    monkeypatch.setattr(images_module.Layout, "begin", counted)
+    monkeypatch.setattr(Layout, "begin", counted)
     return begun
 
 
@@ -173,8 +172,9 @@ def test_lease_of_another_key_is_refused_also_when_warm(tmp_path: Path) -> None:
                 cache.lease(shards(other))
 
 
-def test_lease_looks_at_the_file_each_time(tmp_path: Path) -> None:
-    table = stored_table(tmp_path, shards=1)
+@pytest.mark.parametrize("pinned", [True, False])
+def test_lease_looks_at_the_file_each_time(tmp_path: Path, *, pinned: bool) -> None:
+    table = stored_table(tmp_path, shards=1, pinned=pinned)
     cache = ImageCache(tmp_path, 10**8)
     cache.lease(shards(table)).close()
     path = tmp_path / table.files[0].name
@@ -187,12 +187,11 @@ def test_lease_looks_at_the_file_each_time(tmp_path: Path) -> None:
 
 
 def test_lease_hands_nothing_out_that_fails_its_digest(tmp_path: Path) -> None:
-    """The first bytes are under no tag, so that all of the image decrypts."""
+    """All of the image decrypts: the file is whole, and not the one that is recorded."""
     table = stored_table(tmp_path, shards=2)
-    path = tmp_path / table.files[1].name
-    content = bytearray(path.read_bytes())
-    content[1] ^= 1
-    path.write_bytes(content)
+    first, second = table.files
+    other = dataclasses.replace(second, sha256="0" * 64)
+    table = dataclasses.replace(table, files=(first, other))
     cache = ImageCache(tmp_path, 10**8)
 
     with pytest.raises(DistributionCorrupt, match="digest"):
