@@ -32,8 +32,9 @@ class Wish:
     need: Need
     columns: frozenset[str] | None  # what a new image would hold
     size_bytes: int | None = None  # of a new image, at most; None: not known yet
-    # By digest: which file on the disk a new image would be made of.
-    identities: dict[str, Identity] = field(default_factory=dict)
+    # By digest: which file on the disk a new image would be made of, checked by which
+    # footer's digest. Another record of the file may know less, or be false.
+    made_of: dict[str, tuple[Identity, str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)

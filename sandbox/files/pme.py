@@ -143,7 +143,8 @@ class Unsealing:
             for future in self._futures:
                 future.result()
             for footer, columns in self._parts:
-                footer.agreed.update(columns)
+                if footer.is_pinned:
+                    footer.agreed.update(columns)
             plain = bytearray()
             write_struct(plain, merged_tree(self._parts))
             end = plain + _U32.pack(len(plain)) + PLAIN_MAGIC

@@ -36,7 +36,8 @@ class Shard:
 
         An image that is yet to be made needs it of each file that no recorded footer pins:
         the others are digested chunk by chunk while they are read. One that is there needs
-        it of each file that changed since: it is not what was checked then.
+        it of each file that changed since, or is recorded with another footer: that is not
+        what was checked then.
         """
         return [
             files.check(part.descriptor, file, executor)
@@ -49,8 +50,7 @@ class Shard:
             assert self.layout is not None, "an image to be made was laid out"
             return self.layout.pinned[place]
         digest = self.files[place][0].sha256
-        made_of = image.wish.identities.get(digest)
-        return made_of is not None and made_of == self.wish.identities[digest]
+        return image.wish.made_of.get(digest) == self.wish.made_of[digest]
 
 
 @contextlib.contextmanager
@@ -65,7 +65,8 @@ def open_shard(
             agreed = files.agreed(descriptor, file)
             part = Part(descriptor, key, prefix, columns, file.footer_sha256, agreed)
             opened.files.append((file, part))
-            opened.wish.identities[file.sha256] = identity_of(descriptor)
+            made_of = (identity_of(descriptor), file.footer_sha256)
+            opened.wish.made_of[file.sha256] = made_of
         yield opened
 
 

@@ -19,6 +19,8 @@ from pyarrow.parquet.encryption import create_decryption_properties
 
 from sandbox import codec, errors, launcher
 from sandbox.control import KeyOffer, KeyQuestion
+from sandbox.files.footers import Footer
+from sandbox.files.pme import aad_prefix
 from sandbox.files.sealing import SealReader
 from sandbox.job_keys import TransportKey, keys_in, seal_keys, with_keys
 from sandbox.launcher import Daemon
@@ -76,6 +78,26 @@ def execute_job(
     return ExecuteJob(name, SQL, PURPOSE, POLICY, (table,), (schema,), fingerprint)
 
 
+def test_execute_is_not_disturbed_by_columns_that_it_does_not_read(
+    served: Served, mill: tuple[EncryptedTable, TableSchema]
+) -> None:
+    table, outcome = served.publish(mill_csv(), "beside")
+    job = execute_job(served, (table, outcome.schema), "beside")
+    path = served.vault / table.files[0].name
+    flip_in(path, "secret", "beside")
+
+    answer = served.client.run(job)
+    expected = served.client.run(execute_job(served, mill, "beside-whole"))
+    assert isinstance(answer, ExecuteOutcome)
+    assert isinstance(expected, ExecuteOutcome)
+    assert sorted(map(str, answer.rows)) == sorted(map(str, expected.rows))
+    # Where the record has no footer's digest, all of the file must be the recorded one.
+    files = tuple(replace(file, footer_sha256="") for file in table.files)
+    whole = replace(job, tables=(replace(table, files=files),))
+    with pytest.raises(errors.DistributionCorrupt):
+        served.client.run(whole)
+
+
 def test_profile_and_partition_keep_every_row_and_each_unit_together(
     served: Served,
 ) -> None:
@@ -88,6 +110,7 @@ def test_profile_and_partition_keep_every_row_and_each_unit_together(
     assert all(file.rows and file.rows % 2 == 0 for file in table.files)
     for file in table.files:
         assert (served.vault / file.name).read_bytes()[-4:] == b"PARE"
+        assert file.footer_sha256
 
 
 def test_execute_counts_what_plain_python_counts(
@@ -138,13 +161,22 @@ def test_execute_refuses_swapped_shards_and_another_version(
             served.client.run(replace(job, tables=(table,)))
 
 
+def flip_in(path: Path, column: str, version: str) -> None:
+    """Flip a bit in the middle of a shard's first chunk of that column."""
+    with path.open("r+b") as file:
+        footer = Footer(file.fileno(), key=DATA_KEY, prefix=aad_prefix(version, 0))
+        (chunk,) = footer.chunks(footer.kept(frozenset({column})))[0]
+        file.seek(chunk.start + chunk.size_bytes // 2)
+        (byte,) = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+
+
 def test_execute_refuses_an_altered_file(served: Served) -> None:
     table, outcome = served.publish(mill_csv(), "altered")
     job = execute_job(served, (table, outcome.schema), "altered")
     path = served.vault / table.files[0].name
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    flip_in(path, "torque", "altered")
 
     with pytest.raises(errors.DistributionCorrupt):
         served.client.run(job)
@@ -457,6 +489,7 @@ def test_rekey_in_the_daemon_leaves_a_table_that_answers(
     )
 
     assert isinstance(outcome, RekeyOutcome)
+    assert all(file.footer_sha256 for file in outcome.files)
     assert [file.size_bytes for file in outcome.files] == [
         file.size_bytes for file in table.files
     ]

@@ -276,6 +276,19 @@ def test_held_image_is_given_only_while_its_file_is_the_one_it_came_from(
     assert "file's digest is not the recorded one" in refused(cache, table, ID)
 
 
+def test_held_image_is_not_given_by_the_word_of_another_record(tmp_path: Path) -> None:
+    """Its footer was checked against that record only."""
+    table = stored_table(tmp_path, shards=1, pinned=True)
+    path = tmp_path / table.files[0].name
+    flip(path, chunk_of(path, "x").start + 50)
+    cache = ImageCache(tmp_path, 10**8)
+    lease(cache, table, ID)
+    (file,) = table.files
+    whole = dataclasses.replace(table, files=(dataclasses.replace(file, footer_sha256=""),))
+
+    assert "file's digest is not the recorded one" in refused(cache, whole, ID)
+
+
 def test_groups_are_pinned_like_shards(tmp_path: Path) -> None:
     table = stored_table(tmp_path, shards=1, pinned=True, apart=["secret"])
     (group,) = table.groups
