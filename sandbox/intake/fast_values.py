@@ -11,7 +11,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sandbox.intake.column_types import Candidate, ColumnType, Counts, is_nothing, matches
+from sandbox.intake.column_types import (
+    ISO_DATE,
+    Candidate,
+    ColumnType,
+    Counts,
+    is_nothing,
+    matches,
+)
+from sandbox.quoting import text_literal
 
 _DOUBLE = r"-?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?"
 # As `column_types` has it, without blanks around it.
@@ -49,14 +57,19 @@ def fast_value(v: str, candidate: Candidate, column: ColumnType) -> FastValue:
         value = f"CASE WHEN isnan({cast}) THEN NULL ELSE {cast} END"
         return FastValue(value, matches(v, _DOUBLE))
     if column.type == "TIMESTAMP" and candidate.value.startswith("TRY_CAST"):
-        early, late = "TIMESTAMP '0001-01-01'", "TIMESTAMP '10000-01-01'"
-        inside = f"({{f}} >= {early} AND {{f}} < {late} AND {same})"
-        return FastValue(cast, inside, _read_as(v, _ISO_TIME))
+        return FastValue(cast, _in_era("TIMESTAMP", same), _read_as(v, _ISO_TIME))
+    if column.type == "DATE" and text_literal(ISO_DATE) in candidate.value:
+        return FastValue(cast, _in_era("DATE", same), f"({{f}} = {candidate.value})")
     if column.type == "BOOLEAN":
         value = f"CASE WHEN {candidate.fits} THEN {candidate.value} END"
         return FastValue(value, "{f} IS NOT NULL")
-    # Dates: the exact rule is as cheap.
+    # Dates of other forms: the exact rule is as cheap.
     return FastValue(candidate.value, "{f} IS NOT NULL")
+
+
+def _in_era(kind: str, same: str) -> str:
+    """SQL: the same, and of a year that is written with four digits."""
+    return f"({{f}} >= {kind} '0001-01-01' AND {{f}} < {kind} '10000-01-01' AND {same})"
 
 
 def _read_as(v: str, pattern: str) -> str:
