@@ -83,7 +83,7 @@ class Chunks:
             position, data = self._skip_blank(position, data, is_first=is_first)
             cut = self._cut(data)
             if cut:
-                yield self._chunk(data[:cut], position, is_first=is_first)
+                yield self._chunk(data, cut, position, is_first=is_first)
                 is_first = False
             elif len(data) > 2 * MOST_LINE_BYTES + self._chunk_bytes:
                 self._reject_open_quote(data, position)
@@ -97,7 +97,7 @@ class Chunks:
             ended = data + b"\nx"
             if b'"' in data and last_record_end(ended, self._delimiter, b"\n") <= len(data):
                 self._check_quotes(data, position)
-            yield self._chunk(data, position, is_first=is_first)
+            yield self._chunk(data, len(data), position, is_first=is_first)
 
     def _skip_blank(
         self, position: int, data: bytes, *, is_first: bool
@@ -114,7 +114,7 @@ class Chunks:
             cut = last_record_end(data, self._delimiter, newline)
             # The engine takes the first line end of a file, be it in quotes, for that of
             # all: where lines end in CR and LF, the next chunk must begin with such a one.
-            while data[:cut].endswith(b"\r\n"):
+            while data.endswith(b"\r\n", 0, cut):
                 first = data.find(b"\n", cut)
                 if first > cut and data[first - 1] == _LINE_ENDS[1]:
                     break
@@ -124,21 +124,22 @@ class Chunks:
                 return cut
         return 0
 
-    def _chunk(self, data: bytes, position: int, *, is_first: bool) -> Chunk:
-        self._check_line_ends(data)
+    def _chunk(self, data: bytes, cut: int, position: int, *, is_first: bool) -> Chunk:
+        """The chunk of the first `cut` bytes, which are copied once only."""
+        self._check_line_ends(data, cut)
         descriptor = self._free.get()
         os.ftruncate(descriptor, 0)
         written = 0
         with memoryview(data) as view:
-            while written < len(data):
-                written += os.pwrite(descriptor, view[written:], written)
+            while written < cut:
+                written += os.pwrite(descriptor, view[written:cut], written)
         return Chunk(descriptor, position, is_first)
 
-    def _check_line_ends(self, data: bytes) -> None:
+    def _check_line_ends(self, data: bytes, cut: int) -> None:
         """Within a chunk the engine refuses a mixture; here, from chunk to chunk."""
-        if not data.endswith(b"\n"):
+        if not data.endswith(b"\n", 0, cut):
             return
-        in_two = data.endswith(b"\r\n")
+        in_two = data.endswith(b"\r\n", 0, cut)
         if self._ends_in_two is None:
             self._ends_in_two = in_two
         elif self._ends_in_two != in_two:

@@ -51,7 +51,8 @@ from sandbox.intake.upload import Upload
 from sandbox.protocol import ProfileJob, ProfileOutcome, StoredFile
 from sandbox.quoting import quoted, text_literal
 
-CHUNK_BYTES = 32 * 1024**2
+# Just less than what the allocator maps anew, and the kernel clears, for each chunk.
+CHUNK_BYTES = 30 * 1024**2
 _HEAD_BYTES = 2 * MOST_LINE_BYTES
 _SAMPLE = "sample"
 _ODD = "odd"
