@@ -94,15 +94,23 @@ def candidates(v: str) -> list[Candidate]:
     ]
     for form in _DATE_FORMATS:
         parsed = f"try_strptime({trimmed}, {text_literal(form)})"
-        found.append(Candidate("DATE", f"{parsed} IS NOT NULL", f"CAST({parsed} AS DATE)"))
+        fits = _parses(v, form, parsed)
+        found.append(Candidate("DATE", fits, f"CAST({parsed} AS DATE)"))
     cast = f"TRY_CAST({trimmed} AS TIMESTAMP)"
     iso = f"({matches(v, _ISO_TIME)} AND {cast} IS NOT NULL)"
     found.append(Candidate("TIMESTAMP", iso, cast))
     for form in _DATE_FORMATS:
         for time in _TIME_FORMATS:
             parsed = f"try_strptime({trimmed}, {text_literal(form + time)})"
-            found.append(Candidate("TIMESTAMP", f"{parsed} IS NOT NULL", parsed))
+            found.append(Candidate("TIMESTAMP", _parses(v, form + time, parsed), parsed))
     return found
+
+
+def _parses(v: str, form: str, parsed: str) -> str:
+    """SQL: whether a text was parsed by that format; most have not even its last sign."""
+    sign = next(sign for sign in reversed(form) if sign in "-/.:日")
+    absent = f"NOT contains({v}, {text_literal(sign)})"
+    return f"CASE WHEN {absent} THEN false ELSE {parsed} IS NOT NULL END"
 
 
 def matches(v: str, pattern: str) -> str:

@@ -46,7 +46,7 @@ from sandbox.intake.fast_values import (
 )
 from sandbox.intake.profile import Profiler
 from sandbox.intake.recode import NotUtf8, Text
-from sandbox.intake.staging import PARQUET, VaultFile, in_order
+from sandbox.intake.staging import STAGED, VaultFile, in_order
 from sandbox.intake.upload import Upload
 from sandbox.protocol import ProfileJob, ProfileOutcome, StoredFile
 from sandbox.quoting import quoted, text_literal
@@ -322,7 +322,7 @@ class _Ingest:
             f"COPY (SELECT {', '.join(values)},"
             f" CASE WHEN {same} THEN NULL WHEN {right} THEN NULL ELSE true END AS {odd}"
             f" FROM {_with_casts(relation, columns, fast)})"
-            f" TO '/proc/self/fd/{image}' ({PARQUET})"
+            f" TO '/proc/self/fd/{image}' ({STAGED})"
         )
 
     def _reject_mistakes(

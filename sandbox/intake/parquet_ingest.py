@@ -25,7 +25,7 @@ from sandbox.files.footers import MALFORMED
 from sandbox.files.thrift import I64, STRUCT, Items, Reader, Struct, write_struct
 from sandbox.intake.csv_dialect import MOST_COLUMNS, check_names
 from sandbox.intake.profile import Profiler
-from sandbox.intake.staging import PARQUET, VaultFile, in_order
+from sandbox.intake.staging import STAGED, VaultFile, in_order
 from sandbox.intake.upload import Upload
 from sandbox.protocol import ProfileJob, ProfileOutcome, StoredFile
 from sandbox.quoting import quoted
@@ -120,7 +120,7 @@ def _stage(
         with contextlib.closing(connection.cursor()) as cursor:
             cursor.execute(
                 f"COPY (SELECT {values} FROM {part.relation})"
-                f" TO '/proc/self/fd/{image}' ({PARQUET})"
+                f" TO '/proc/self/fd/{image}' ({STAGED})"
             )
             profiler.measure(cursor, _Part(image).relation)
         return part, image

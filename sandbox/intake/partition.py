@@ -51,7 +51,7 @@ def partition(
             [(stack.enter_context(_file(job, index, t)), t.columns) for t in targets]
             for index, targets in enumerate(_targets(job, names, outputs))
         ]
-        _Writing(connection, job, names, shards, scratch).run(images[table])
+        _Writing(connection, job, columns, shards, scratch).run(images[table])
         by_shard = [files[0][0].rows for files in shards]
         rows = sum(by_shard)
         units, most_rows = _count_units(connection, job, rows)
@@ -141,13 +141,14 @@ class _Writing:
         self,
         connection: duckdb.DuckDBPyConnection,
         job: PartitionJob,
-        names: Sequence[str],
+        columns: Sequence[tuple[str, str]],
         shards: Sequence[Sequence[tuple[VaultFile, list[str]]]],
         scratch: Sequence[int],
     ) -> None:
         self._connection = connection
         self._job = job
-        self._names = names
+        self._names = [name for name, _ in columns]
+        self._unit = _unit(job, dict(columns))
         self._shards = shards
         self._part, *self._images = scratch
         self._all = int(
@@ -155,7 +156,7 @@ class _Writing:
                 f"SELECT count(*) FROM {quoted(job.source.table)}"
             ).fetchall()[0][0]
         )
-        self._shard = _free_name("shard", names)
+        self._shard = _free_name("shard", self._names)
 
     def run(self, paths: Sequence[str]) -> None:
         """Add all rows to the files, which are not finished then."""
@@ -207,22 +208,22 @@ class _Writing:
 
     def _by_unit(self, relation: str, shards: int) -> str:
         # A digest costs more than to look one up: each unit gets one where they come again.
-        unit = f"CAST({quoted(self._job.units[0])} AS VARCHAR)"
-        keyed = f"sha256({text_literal(self._job.shard_key.hex())} || u)"
+        unit = self._unit
+        text = f"CAST({unit} AS VARCHAR)"
+        keyed = f"sha256({text_literal(self._job.shard_key.hex())} || {text})"
         shard = f"CAST('0x' || left({keyed}, 12) AS BIGINT) % {shards}"
         different, rows = self._connection.execute(
-            f"SELECT approx_count_distinct({unit}), count(*) FROM {relation}"
+            f"SELECT approx_count_distinct({unit}), count(*) FROM {relation} r"
         ).fetchall()[0]
         if different * 4 > rows:
-            each = shard.replace("|| u)", f"|| {unit})")
-            return f"SELECT *, coalesce({each}, 0) FROM {relation}"
+            return f"SELECT *, coalesce({shard}, 0) FROM {relation} r"
         digests = (
-            f"SELECT u, {shard} AS s FROM (SELECT DISTINCT {unit} AS u FROM {relation})"
+            f"SELECT u, {shard.replace(unit, 'u')} AS s"
+            f" FROM (SELECT DISTINCT {unit} AS u FROM {relation} r)"
         )
         return (
             f"SELECT r.*, coalesce(d.s, 0) FROM {relation} r"
-            f" LEFT JOIN ({digests}) d ON CAST(r.{quoted(self._job.units[0])} AS VARCHAR)"
-            " = d.u"
+            f" LEFT JOIN ({digests}) d ON {unit} = d.u"
         )
 
     def _write(self) -> None:
@@ -264,6 +265,16 @@ class _OneImage:
     def open(self, wanted: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
         """Return its path."""
         return {table: [self._path for _ in parts] for table, parts in wanted.items()}
+
+
+def _unit(job: PartitionJob, types: Mapping[str, str]) -> str:
+    """SQL over `r`: what is one for the rows of one unit; empty where there is no unit."""
+    if not job.units:
+        return ""
+    unit = f"r.{quoted(job.units[0])}"
+    # 0.0 and -0.0 are equal, but are not one text, and it is the text that has a place.
+    is_floating = types[job.units[0]] in ("DOUBLE", "FLOAT")
+    return f"CAST({unit} AS VARCHAR)" if is_floating else unit
 
 
 def _free_name(name: str, taken: Sequence[str]) -> str:
