@@ -54,6 +54,7 @@ from sandbox.quoting import quoted, text_literal
 # Just less than what the allocator maps anew, and the kernel clears, for each chunk.
 CHUNK_BYTES = 30 * 1024**2
 _HEAD_BYTES = 2 * MOST_LINE_BYTES
+_SAMPLE_BYTES = 4 * 1024**2  # more than most samples take
 _SAMPLE = "sample"
 _ODD = "odd"
 
@@ -145,7 +146,7 @@ class _Ingest:
         sampled = 0
         texts = ", ".join(f"c{i} VARCHAR" for i in range(len(self._names)))
         connection.execute(f"CREATE TABLE {_SAMPLE} ({texts})")
-        for chunk in self._chunks():
+        for chunk in self._chunks(min(self._chunk_bytes, _SAMPLE_BYTES)):
             try:
                 with _naming(chunk):
                     connection.execute(
@@ -184,7 +185,7 @@ class _Ingest:
             columns.append(column)
         return columns
 
-    def _chunks(self) -> Iterator[Chunk]:
+    def _chunks(self, chunk_bytes: int) -> Iterator[Chunk]:
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
         for descriptor in self._texts:
             self._free.put(descriptor)
@@ -194,7 +195,7 @@ class _Ingest:
                 self._free,
                 delimiter=self._delimiter,
                 names=self._names,
-                chunk_bytes=self._chunk_bytes,
+                chunk_bytes=chunk_bytes,
             )
         )
 
@@ -261,7 +262,9 @@ class _Ingest:
                 return found
 
         at_once = min(self._job.limits.threads, len(self._texts))
-        for found in in_order(read, self._chunks(), at_once, waiting=len(self._texts)):
+        for found in in_order(
+            read, self._chunks(self._chunk_bytes), at_once, waiting=len(self._texts)
+        ):
             _add_counts(columns, found)
             is_as_supposed = is_as_supposed and _holds(columns)
             if is_as_supposed:
@@ -341,7 +344,7 @@ class _Ingest:
             return
         which = ", ".join(f"({found.mistakes})" for _, found in broken)
         anything = " OR ".join(f"({found.mistakes})" for _, found in broken)
-        for chunk in self._chunks():
+        for chunk in self._chunks(self._chunk_bytes):
             rows = connection.execute(
                 f"SELECT n, {which} FROM (SELECT row_number() OVER () AS n, *"
                 f" FROM {self._relation(chunk)}) WHERE {anything} ORDER BY n LIMIT 1"
