@@ -12,10 +12,12 @@ import json
 from decimal import Decimal
 from typing import Any
 
+from policies.canonical_text import compose_json
 from policies.checks import check_policy
 from policies.composing import compose
 from policies.document import AggregateRule, Column, Policy, Rule, SubsetRule, Table
-from policies.errors import UnknownTerm
+from policies.errors import PolicyError, UnknownTerm
+from policies.nodes import Node
 from policies.reading import read_rules, read_tables
 from policies.yaml_text import escape_json
 
@@ -26,7 +28,26 @@ def load_policy(text: str) -> Policy:
     `text` is YAML 1.1 or JSON, at most 256 Ki characters, without anchors. Raises
     PolicySyntaxError, UnknownTerm or Contradiction, each with a line.
     """
-    root = compose(text)
+    return _canonical(text) or _read(compose(text))
+
+
+def _canonical(text: str) -> Policy | None:
+    """The policy whose canonical form `text` is; None where it is none's.
+
+    By the same checks. What is written back otherwise than it came might have been read
+    otherwise than the document is meant, so it is read anew, by `compose`.
+    """
+    root = compose_json(text)
+    if root is None:
+        return None
+    try:
+        policy = _read(root)
+    except PolicyError:
+        return None  # and again with lines, which the error has to name
+    return policy if dump_policy(policy) == text else None
+
+
+def _read(root: Node) -> Policy:
     version = root.child("version")
     if version is None or version.text() != "1":
         raise UnknownTerm(

@@ -47,6 +47,7 @@ class Node:
         self._node = node
         self._start = node if key is None else key
         self.path = path
+        self._entries: dict[str, Node] | None = None  # once all of them were looked at
         if node.tag not in _KINDS:
             raise self.fault("has a tag of its own", "Take the `!` tag away.")
 
@@ -88,9 +89,12 @@ class Node:
 
     def items(self) -> Iterator[tuple[str, Node]]:
         """Yield the entries of a mapping in order; raises on other nodes and doubles."""
+        if self._entries is not None:
+            yield from self._entries.items()
+            return
         if not isinstance(self._node, yaml.MappingNode):
             raise self.fault(f"must be a mapping, {self.came} came")
-        seen: set[str] = set()
+        entries: dict[str, Node] = {}
         for key, value in self._node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag not in _KINDS:
                 raise self.fault("has a key that is not plain text")
@@ -100,10 +104,11 @@ class Node:
                 )
             path = f"{self.path}.{key.value}" if self.path else str(key.value)
             child = Node(value, path, key)
-            if key.value in seen:
+            if key.value in entries:
                 raise child.fault("stands twice", "Keep one of the two.")
-            seen.add(key.value)
-            yield str(key.value), child
+            entries[key.value] = child
+            yield key.value, child
+        self._entries = entries
 
     def only(self, *known: str) -> None:
         """Check that the mapping has no key but `known`."""
@@ -113,6 +118,8 @@ class Node:
 
     def child(self, key: str) -> Node | None:
         """Return the entry of that key, or None."""
+        if self._entries is not None:
+            return self._entries.get(key)
         return next((child for name, child in self.items() if name == key), None)
 
     def require(self, key: str) -> Node:
