@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
@@ -59,7 +60,8 @@ def advance(
     """
     check_can_move(obj, to)
     row = cast(Stateful, obj)
-    with transaction.atomic():
+    # One statement holds or does not by itself; with an event, both hold or neither.
+    with transaction.atomic() if event is not None else nullcontext():
         manager = type(obj)._default_manager
         moved = manager.filter(pk=obj.pk, state=row.state).update(
             state=to, **(changes or {})

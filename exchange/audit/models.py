@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from django.db import models
@@ -46,12 +47,19 @@ class EventQuerySet(InsertOnlyQuerySet):
     def about(self, subject_type: str, subject_id: str) -> EventQuerySet:
         return self.filter(subject_type=subject_type, subject_id=subject_id).order_by("seq")
 
-    def give_place(self, seq: int, index: int, leaf_hash: bytes) -> bool:
-        """For the sequencer alone: true when the event was still without a place."""
-        rows = models.QuerySet.update(
-            self.filter(seq=seq, index=None), index=index, leaf_hash=leaf_hash
+    def give_places(self, events: Sequence[AuditEvent]) -> int:
+        """For the sequencer alone: events without a place have theirs, as it stands in them.
+
+        Returns how many were without one until then.
+        """
+        places = models.Case(
+            *(models.When(seq=event.seq, then=event.index) for event in events)
         )
-        return rows == 1
+        hashes = models.Case(
+            *(models.When(seq=event.seq, then=event.leaf_hash) for event in events)
+        )
+        waiting = self.filter(seq__in=[event.seq for event in events], index=None)
+        return models.QuerySet.update(waiting, index=places, leaf_hash=hashes)
 
 
 class InsertOnly(models.Model):

@@ -41,6 +41,11 @@ class Sealed:
     previous_size: int
     size: int
 
+    @property
+    def is_whole_batch(self) -> bool:
+        """Whether more may be pending than one call takes."""
+        return self.size - self.previous_size == BATCH
+
 
 def seal() -> Sealed | None:
     """Integrate up to 1,000 pending events and sign; None when there was nothing to do.
@@ -85,7 +90,8 @@ def _seal_pending() -> tuple[Sealed | None, list[AuditEvent]]:
         note=sign_checkpoint(checkpoint, key),
     )
     for index, (event, leaf) in enumerate(zip(events, leaves, strict=True), start=size):
-        if not AuditEvent.objects.give_place(event.seq, index, leaf):
-            raise _AnotherSequencer(f"event {event.event_id} has a place already")
         event.index, event.leaf_hash = index, leaf
+    placed = AuditEvent.objects.give_places(events)
+    if placed != len(events):
+        raise _AnotherSequencer(f"{len(events) - placed} events have a place already")
     return Sealed(previous_size=size, size=tree.size), events

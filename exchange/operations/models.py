@@ -62,6 +62,9 @@ class Operation(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
+    # The target, where whoever enqueued the work does it too and has it at hand.
+    loaded: models.Model | None = None
+
     objects = OperationQuerySet.as_manager()
 
     class Meta:

@@ -7,8 +7,10 @@ text holds counts that no consumer saw, hence it is sealed under the provider's 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import UUID
 
 from django.db import IntegrityError
 
@@ -31,12 +33,15 @@ class History:
 
     lengths: tuple[tuple[Dataset, int], ...]
     texts: tuple[str, ...]  # oldest first, each release once
+    # By dataset: what opened its entries seals the next one. Derived once in a run.
+    keys: Mapping[UUID, bytes] = field(repr=False)
 
 
 def read_history(datasets: list[Dataset]) -> History:
     """What was released so far over any of these datasets."""
     lengths: list[tuple[Dataset, int]] = []
     by_release: dict[tuple[datetime, str], tuple[Dataset, HistoryEntry]] = {}
+    opening = {dataset.pk: _key(dataset) for dataset in datasets}
     for dataset in datasets:
         entries = HistoryEntry.objects.filter(dataset=dataset).select_related("release")
         numbered = list(entries.order_by("number"))
@@ -44,8 +49,11 @@ def read_history(datasets: list[Dataset]) -> History:
         for entry in numbered:
             moment = (entry.release.held_at, str(entry.release_id))
             by_release.setdefault(moment, (dataset, entry))
-    texts = tuple(_open(*by_release[moment]) for moment in sorted(by_release))
-    return History(tuple(lengths), texts)
+    texts = tuple(
+        _open(dataset, entry, opening[dataset.pk])
+        for dataset, entry in (by_release[moment] for moment in sorted(by_release))
+    )
+    return History(tuple(lengths), texts, opening)
 
 
 def append_history(seen: History, release: Release, text: str) -> None:
@@ -62,7 +70,7 @@ def append_history(seen: History, release: Release, text: str) -> None:
                 dataset=dataset,
                 number=length,
                 release=release,
-                sealed=_seal(dataset, length, text),
+                sealed=_seal(dataset, length, text, seen.keys[dataset.pk]),
             )
         except IntegrityError as error:
             raise _moved() from error
@@ -79,14 +87,14 @@ def _key(dataset: Dataset) -> bytes:
     return keys.derive(dataset.organisation, f"history/1/{dataset.pk}")
 
 
-def _seal(dataset: Dataset, number: int, text: str) -> bytes:
+def _seal(dataset: Dataset, number: int, text: str, key: bytes) -> bytes:
     buffer = io.BytesIO()
-    with SealWriter(buffer, _key(dataset), f"history/{dataset.pk}/{number}") as writer:
+    with SealWriter(buffer, key, f"history/{dataset.pk}/{number}") as writer:
         writer.write(text.encode())
     return buffer.getvalue()
 
 
-def _open(dataset: Dataset, entry: HistoryEntry) -> str:
+def _open(dataset: Dataset, entry: HistoryEntry, key: bytes) -> str:
     context = f"history/{dataset.pk}/{entry.number}"
-    reader = SealReader(io.BytesIO(bytes(entry.sealed)), _key(dataset), context)
+    reader = SealReader(io.BytesIO(bytes(entry.sealed)), key, context)
     return reader.read_range(0, reader.size).decode()

@@ -31,6 +31,10 @@ from exchange.queries.states import QueryState, ReleaseState
 from exchange.transitions import advance
 
 
+# What becomes of a release; the rest of its row is as it was held.
+_CHANGING = ("state", "available_at", "shredded_at", "stored_name")
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """The clear bytes of a release, unsealed while they are read; nothing stays open."""
@@ -59,12 +63,16 @@ def open_release(*, release: Release) -> Release:
 
     Nothing changes while none does, nor once it is available or shredded.
     """
-    release.refresh_from_db()
-    if release.state != ReleaseState.HELD:
-        return release
-    event = AuditEvent.objects.get(event_id=release.event_id)
+    release.refresh_from_db(fields=_CHANGING)
+    if release.state == ReleaseState.HELD:
+        _open_if_covered(release, AuditEvent.objects.get(event_id=release.event_id))
+    return release
+
+
+def _open_if_covered(release: Release, event: AuditEvent) -> None:
+    """`event` is the record of `release`; Conflict where that is not held any more."""
     if covering(event) is None:
-        return release
+        return
     query = release.query
     with transaction.atomic():
         advance(
@@ -78,7 +86,6 @@ def open_release(*, release: Release) -> Release:
             result_sha256=release.content_sha256,
         )
         move(query, to=QueryState.RELEASED, by=NODE)
-    return release
 
 
 def open_covered() -> int:
@@ -93,10 +100,15 @@ def open_covered() -> int:
 
 def on_held(event: AuditEvent) -> None:
     """News from the sequencer: the record of a held release is covered now."""
-    release = Release.objects.filter(event_id=event.event_id).first()
+    release = (
+        Release.objects.filter(event_id=event.event_id, state=ReleaseState.HELD)
+        .select_related("query__grant__provider")
+        .first()
+    )
     if release is not None:
+        # Another process may have opened it a moment ago.
         with suppress(Conflict):
-            open_release(release=release)
+            _open_if_covered(release, event)
 
 
 def release_content(*, release: Release, by: User) -> Content:

@@ -295,6 +295,8 @@ def _way_forward(query: Query, error: Failure) -> str:
 
 
 def _query(operation: Operation) -> Query:
+    if isinstance(operation.loaded, Query):
+        return operation.loaded
     return Query.objects.select_related(
         "grant__offer__dataset__organisation",
         "grant__version__dataset__organisation",

@@ -21,7 +21,7 @@ from exchange.audit.events import EventType
 from exchange.catalogue import sandbox
 from exchange.errors import Conflict, Invalid, Refused
 from exchange.operations import work
-from exchange.operations.models import Operation
+from exchange.operations.models import Operation, OperationState
 from exchange.operations.services import cancel, enqueue
 from exchange.parties.models import User
 from exchange.parties.permissions import check_can_submit_queries
@@ -156,8 +156,11 @@ def submit(
             raise
         return earlier
     if at_once and operation is not None:
+        operation.loaded = query
         work.perform(operation, goes_on=False)
-        query.refresh_from_db(fields=_FOUND)
+        if operation.state != OperationState.DONE:
+            # What did not commit may stand in the object: somebody cancelled meanwhile.
+            query.refresh_from_db(fields=_FOUND)
     return query
 
 

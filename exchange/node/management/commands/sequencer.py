@@ -39,5 +39,6 @@ class Command(BaseCommand):
                     logger.warning("sealing failed: %s", type(error).__name__)
                     stop.wait(2)
                     continue
-                if sealed is None:
+                # Events that nobody waits for are sealed together: a nudge says who waits.
+                if sealed is None or not sealed.is_whole_batch:
                     ear.wait(settings.BONDED_SEAL_SECONDS)

@@ -204,7 +204,7 @@ def test_seal_fails_whole_when_an_event_got_its_place_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write(2)
-    monkeypatch.setattr("exchange.audit.models.EventQuerySet.give_place", lambda *_: False)
+    monkeypatch.setattr("exchange.audit.models.EventQuerySet.give_places", lambda *_: 0)
 
     assert seal() is None
 
