@@ -18,7 +18,9 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
 
-@task_prerun.connect
 def _renew_connections(**_: Any) -> None:
     # As Django does between requests: what is too old or broken is not used once more.
     close_old_connections()
+
+
+task_prerun.connect(_renew_connections)

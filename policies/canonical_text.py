@@ -16,7 +16,7 @@ from policies.nodes import Node
 
 _CORE: Final = "tag:yaml.org,2002:"
 # Nobody is told of a line here: what is wrong with a document, `composing` says.
-_NOWHERE: Final = yaml.Mark("", 0, 0, 0, None, None)
+_NOWHERE: Final = yaml.Mark("", 0, 0, 0, None, 0)
 
 
 def compose_json(text: str) -> Node | None:

@@ -72,6 +72,17 @@ def grant_visible_to(user: User, grant_id: UUID | str) -> Grant:
     return one_of(grants_visible_to(user), grant_id)
 
 
+def grant_to_ask_under(user: User, grant_id: UUID | str) -> Grant:
+    """That grant, or NotFound, with what a submission needs of it and no more."""
+    found = grants_visible_to(user).select_related(None)
+    return one_of(
+        found.select_related(
+            "offer__dataset__organisation", "policy_version", "provider", "consumer"
+        ),
+        grant_id,
+    )
+
+
 def rule_of(subject: AccessRequest | Grant) -> Rule:
     """The policy's rule that the request or grant is about."""
     policy = subject.offer.policy_version.policy

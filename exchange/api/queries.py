@@ -282,7 +282,7 @@ class Queries(Resource):
         The same Idempotency-Key gives the same query back, in its present state.
         """
         fields = self.read(Submission)
-        grant = agreements.grant_visible_to(self.reader, fields["grant"])
+        grant = agreements.grant_to_ask_under(self.reader, fields["grant"])
         return self._submit(grant, sql=fields["sql"], purpose=fields["purpose"])
 
     @extend_schema(
@@ -367,7 +367,7 @@ class Queries(Resource):
         """What the query comes to without anybody's doing: its end, or its review."""
 
         def show() -> Response:
-            return self._final(selectors.query_visible_to(self.reader, query.pk))
+            return self._final(selectors.query_under(query.grant, query.pk, self.reader))
 
         return Outcome((query.pk,), partial(selectors.is_at_rest, query.pk), show)
 

@@ -171,7 +171,7 @@ class Releases(Resource):
         HEAD and an If-None-Match that holds tell size and digest, record nothing and send
         nothing. Bearer, or Basic with the token as the password.
         """
-        release = self._opened(pk)
+        release = opened(selectors.release_to_fetch(self.reader, pk))
         whole = _whole(release)
         unchanged = not_modified(request, whole)
         if unchanged is not None:

@@ -48,9 +48,9 @@ class EventQuerySet(InsertOnlyQuerySet):
         return self.filter(subject_type=subject_type, subject_id=subject_id).order_by("seq")
 
     def give_places(self, events: Sequence[AuditEvent]) -> int:
-        """For the sequencer alone: events without a place have theirs, as it stands in them.
+        """For the sequencer alone: those without a place get the one that stands in them.
 
-        Returns how many were without one until then.
+        Returns how many that were.
         """
         places = models.Case(
             *(models.When(seq=event.seq, then=event.index) for event in events)

@@ -30,7 +30,6 @@ from exchange.queries.moves import move
 from exchange.queries.states import QueryState, ReleaseState
 from exchange.transitions import advance
 
-
 # What becomes of a release; the rest of its row is as it was held.
 _CHANGING = ("state", "available_at", "shredded_at", "stored_name")
 

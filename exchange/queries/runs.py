@@ -299,7 +299,6 @@ def _query(operation: Operation) -> Query:
         return operation.loaded
     return Query.objects.select_related(
         "grant__offer__dataset__organisation",
-        "grant__version__dataset__organisation",
         "grant__policy_version",
         "grant__provider",
         "grant__consumer",

@@ -45,6 +45,16 @@ def query_visible_to(user: User, query_id: UUID | str) -> Query:
     return one_of(queries_visible_to(user), query_id)
 
 
+def query_under(grant: Grant, query_id: UUID, user: User) -> Query:
+    """That query, or NotFound; `grant` is its own and loaded already."""
+    found = queries_visible_to(user).filter(grant=grant).select_related(None)
+    query = one_of(
+        found.select_related("submitted_by", "release", "same_as__release"), query_id
+    )
+    query.grant = grant
+    return query
+
+
 def is_at_rest(query_id: UUID) -> bool:
     """Whether the query goes on by itself no more: it ended, or people decide."""
     return Query.objects.filter(pk=query_id, state__in=QUERY_AT_REST).exists()
@@ -85,6 +95,17 @@ def releases_visible_to(user: User) -> QuerySet[Release]:
 def release_visible_to(user: User, release_id: UUID | str) -> Release:
     """That release, or NotFound."""
     return one_of(releases_visible_to(user), release_id)
+
+
+def release_to_fetch(user: User, release_id: UUID | str) -> Release:
+    """That release, or NotFound, with what a download needs of it and no more."""
+    found = releases_visible_to(user).select_related(None)
+    return one_of(
+        found.select_related(
+            "query__grant__provider", "query__grant__consumer", "data_key"
+        ),
+        release_id,
+    )
 
 
 def answer_of(query: Query) -> Release | None:

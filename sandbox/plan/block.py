@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import TypeVar
 
 from sandbox.plan.atoms import Piece, Product, judged_with, needed_by
@@ -82,13 +83,7 @@ class Block:
     @property
     def measured(self) -> tuple[Product, ...]:
         """The atoms that stage 1 computes for each cell, in canonical order."""
-        found: set[Product] = set()
-        for aggregate in self.aggregates:
-            for piece in aggregate.pieces:
-                found |= set(needed_by(aggregate.function, piece))
-        for atom in tuple(found):
-            found |= set(judged_with(atom))
-        return tuple(sorted(found, key=key_of))
+        return _measured(self.aggregates)
 
     @property
     def summed(self) -> frozenset[Ref]:
@@ -110,6 +105,18 @@ class Block:
     def grouping_refs(self) -> tuple[frozenset[Ref], ...]:
         """For each key, visible ones first, the base columns that reach it."""
         return tuple(refs_of(term) for term in (*self.keys, *self.hidden))
+
+
+@lru_cache(maxsize=64)
+def _measured(aggregates: tuple[Aggregate, ...]) -> tuple[Product, ...]:
+    # Remembered: every cell that is read asks for it, and putting it in order is slow.
+    found: set[Product] = set()
+    for aggregate in aggregates:
+        for piece in aggregate.pieces:
+            found |= set(needed_by(aggregate.function, piece))
+    for atom in tuple(found):
+        found |= set(judged_with(atom))
+    return tuple(sorted(found, key=key_of))
 
 
 def canonical_block(block: Block) -> tuple[Block, dict[int, int], dict[int, int]]:
