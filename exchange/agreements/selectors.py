@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -10,6 +11,7 @@ from guardian.shortcuts import get_objects_for_user
 from exchange.agreements.models import AccessRequest, Grant
 from exchange.agreements.states import NegotiationState
 from exchange.catalogue.selectors import one_of
+from exchange.errors import NotFound
 from exchange.parties.models import Organisation, User
 from exchange.parties.permissions import sees_all_evidence
 from policies.document import Rule
@@ -61,10 +63,7 @@ def grants_visible_to(user: User) -> QuerySet[Grant]:
         "request__requested_by",
         "revoked_by",
     )
-    if sees_all_evidence(user):
-        return found
-    mine = _organisations(user)
-    return found.filter(Q(consumer__in=mine) | Q(provider__in=mine))
+    return found if sees_all_evidence(user) else found.filter(_is_of_own(user))
 
 
 def grant_visible_to(user: User, grant_id: UUID | str) -> Grant:
@@ -74,13 +73,13 @@ def grant_visible_to(user: User, grant_id: UUID | str) -> Grant:
 
 def grant_to_ask_under(user: User, grant_id: UUID | str) -> Grant:
     """That grant, or NotFound, with what a submission needs of it and no more."""
-    found = grants_visible_to(user).select_related(None)
-    return one_of(
-        found.select_related(
-            "offer__dataset__organisation", "policy_version", "provider", "consumer"
-        ),
-        grant_id,
+    found = Grant.objects.select_related(
+        "offer__dataset__organisation", "policy_version", "provider", "consumer"
     )
+    # Who asks is nearly always a member: others are asked for their role afterwards.
+    with suppress(NotFound):
+        return one_of(found.filter(_is_of_own(user)), grant_id)
+    return grant_visible_to(user, grant_id)
 
 
 def rule_of(subject: AccessRequest | Grant) -> Rule:
@@ -100,6 +99,11 @@ def reviewed_by(user: User) -> QuerySet[Organisation]:
         with_superuser=False,
     )
     return found.order_by()
+
+
+def _is_of_own(user: User) -> Q:
+    mine = _organisations(user)
+    return Q(consumer__in=mine) | Q(provider__in=mine)
 
 
 def _organisations(user: User) -> QuerySet[Organisation]:

@@ -45,7 +45,8 @@ def answered(grant: Grant, question: str) -> Query | None:
     asked = Query.objects.filter(grant=grant, question=question, state=QueryState.RELEASED)
     originals = asked.annotate(original=Coalesce("same_as_id", "pk")).values("original")
     return (
-        Query.objects.select_for_update()
+        Query.objects.select_for_update(of=("self",))
+        .select_related("release")
         .filter(pk__in=originals.order_by(), state=QueryState.RELEASED)
         .first()
     )

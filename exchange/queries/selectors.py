@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from exchange.agreements.selectors import reviewed_by
 from exchange.audit import selectors as audit
 from exchange.audit.models import AuditEvent
 from exchange.catalogue.selectors import one_of
+from exchange.errors import NotFound
 from exchange.parties.models import Organisation, User
 from exchange.parties.permissions import sees_all_evidence
 from exchange.queries import analysis
@@ -34,10 +36,7 @@ def queries_visible_to(user: User) -> QuerySet[Query]:
         "release",
         "same_as__release",
     ).prefetch_related("reviews__reviewer")
-    if sees_all_evidence(user):
-        return found
-    mine = _organisations(user)
-    return found.filter(Q(grant__consumer__in=mine) | Q(grant__provider__in=mine))
+    return found if sees_all_evidence(user) else found.filter(_is_of_own(user, "grant"))
 
 
 def query_visible_to(user: User, query_id: UUID | str) -> Query:
@@ -47,10 +46,15 @@ def query_visible_to(user: User, query_id: UUID | str) -> Query:
 
 def query_under(grant: Grant, query_id: UUID, user: User) -> Query:
     """That query, or NotFound; `grant` is its own and loaded already."""
-    found = queries_visible_to(user).filter(grant=grant).select_related(None)
-    query = one_of(
-        found.select_related("submitted_by", "release", "same_as__release"), query_id
+    found = (
+        Query.objects.filter(_is_of_own(user, "grant"), grant=grant)
+        .select_related("submitted_by", "release", "same_as__release")
+        .prefetch_related("reviews__reviewer")
     )
+    try:
+        query = one_of(found, query_id)
+    except NotFound:
+        query = query_visible_to(user, query_id)
     query.grant = grant
     return query
 
@@ -86,10 +90,7 @@ def releases_visible_to(user: User) -> QuerySet[Release]:
     )
     if sees_all_evidence(user):
         return found
-    mine = _organisations(user)
-    return found.filter(
-        Q(query__grant__consumer__in=mine) | Q(query__grant__provider__in=mine)
-    )
+    return found.filter(_is_of_own(user, "query__grant"))
 
 
 def release_visible_to(user: User, release_id: UUID | str) -> Release:
@@ -99,13 +100,13 @@ def release_visible_to(user: User, release_id: UUID | str) -> Release:
 
 def release_to_fetch(user: User, release_id: UUID | str) -> Release:
     """That release, or NotFound, with what a download needs of it and no more."""
-    found = releases_visible_to(user).select_related(None)
-    return one_of(
-        found.select_related(
-            "query__grant__provider", "query__grant__consumer", "data_key"
-        ),
-        release_id,
+    found = Release.objects.select_related(
+        "query__grant__provider", "query__grant__consumer", "data_key"
     )
+    # Who fetches is nearly always a member: others are asked for their role afterwards.
+    with suppress(NotFound):
+        return one_of(found.filter(_is_of_own(user, "query__grant")), release_id)
+    return release_visible_to(user, release_id)
 
 
 def answer_of(query: Query) -> Release | None:
@@ -154,6 +155,12 @@ def used_under(grant: Grant) -> Used:
 def runs_left_today(grant: Grant) -> int | None:
     """Runs that the rule's daily cap still allows; None where it has no cap."""
     return analysis.runs_left(grant)
+
+
+def _is_of_own(user: User, grant: str) -> Q:
+    """Whether the reader stands on a side of the grant that lies at this path."""
+    mine = _organisations(user)
+    return Q(**{f"{grant}__consumer__in": mine}) | Q(**{f"{grant}__provider__in": mine})
 
 
 def _organisations(user: User) -> QuerySet[Organisation]:
