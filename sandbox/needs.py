@@ -54,7 +54,7 @@ def needs_of(job: ExecuteJob | PartitionJob | SubsetJob) -> dict[str, Need]:
         return {job.table.table: _subset_need(job, policy)}
     schemas = {schema.table: schema for schema in job.schemas}
     # Earlier releases too: the answer is compared with theirs, over their columns.
-    text = "\n".join((job.sql, *job.history))
+    text = "\n".join((job.sql, *job.history)).lower()
     needs = {}
     for stored in job.tables:
         table, schema = policy.table(stored.table), schemas.get(stored.table)
@@ -68,7 +68,7 @@ def _execute_need(text: str, table: Table, schema: TableSchema) -> Need:
     names = [name for name, _ in schema.columns]
     if not table.is_protected:
         return Need(frozenset(names), None)
-    expressions = " ".join(derived.expr for derived in table.derived)
+    expressions = " ".join(derived.expr for derived in table.derived).lower()
     allowed = frozenset(
         name for name in names if _is_open(table, name) or _may_mention(expressions, name)
     )
@@ -86,7 +86,7 @@ def _subset_need(job: SubsetJob, policy: Policy) -> Need:
     rules = policy.subset_rules
     if not 0 <= job.rule_index < len(rules):
         raise QueryRejected("the job names a subset rule that its policy does not have")
-    row_filter = rules[job.rule_index].row_filter or ""
+    row_filter = (rules[job.rule_index].row_filter or "").lower()
     needed = frozenset(
         name
         for name, _ in job.schema.columns
@@ -107,9 +107,10 @@ def columns_apart(
     if table is None or not table.is_protected:
         return {}
     shown = {name.lower() for rule in policy.subset_rules for name in rule.columns}
-    filters = " ".join(rule.row_filter or "" for rule in policy.subset_rules)
+    filters = " ".join(rule.row_filter or "" for rule in policy.subset_rules).lower()
     asked = bool(policy.aggregate_rules)  # without one, no query reaches any column
-    expressions = " ".join(derived.expr for derived in table.derived) if asked else ""
+    derived = table.derived if asked else ()
+    expressions = " ".join(item.expr for item in derived).lower()
     groups: dict[str, list[str]] = {}
     for name in names:
         is_asked = _is_open(table, name) if asked else _is_unit_key(table, name)
@@ -133,12 +134,11 @@ def _is_unit_key(table: Table, name: str) -> bool:
     return name.lower() in {unit.column.lower() for unit in table.units}
 
 
-def _may_mention(text: str, name: str) -> bool:
-    """Whether SQL text or history can name a column.
+def _may_mention(lower: str, name: str) -> bool:
+    """Whether SQL text or history, in small letters, can name a column.
 
     Too often yes is slow, wrongly no fails closed. SQL names regardless of case and doubles
     quotes inside quoted names; JSON escapes them. `*` and NATURAL name what is not written.
     """
-    lower = text.lower()
     written = {name.lower().replace('"', '""'), json.dumps(name)[1:-1].lower()}
     return any(item in lower for item in written) or _NAMES_ALL.search(lower) is not None

@@ -37,6 +37,7 @@ from exchange.operations.waiting import waiters
 from exchange.parties.models import Scope
 from exchange.queries import selectors, services
 from exchange.queries.models import Query
+from exchange.queries.moves import rest_of
 from exchange.queries.states import QUERY_AT_REST, QueryState, ReleaseState
 from policies.query_words import explain_query
 from policies.shape_codec import shape_from_json
@@ -369,7 +370,7 @@ class Queries(Resource):
         def show() -> Response:
             return self._final(selectors.query_under(query.grant, query.pk, self.reader))
 
-        return Outcome((query.pk,), partial(selectors.is_at_rest, query.pk), show)
+        return Outcome((rest_of(query.pk),), partial(selectors.is_at_rest, query.pk), show)
 
     def _grant(self, fields: Any) -> Grant:
         if "grant" in fields:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from exchange.audit.actors import Actor
 from exchange.audit.events import EventType
 from exchange.audit.services import record
 from exchange.nudges import nudge
 from exchange.queries.models import Query
-from exchange.queries.states import QueryState
+from exchange.queries.states import QUERY_AT_REST, QueryState
 from exchange.transitions import advance
 
 _SHARED = ("error_code", "error_message", "error_hint", "reasons", "finished_at")
+
+
+def rest_of(query_id: UUID) -> str:
+    """The topic of the nudge that a query goes on by itself no more."""
+    return f"rest:{query_id}"
 
 
 def move(
@@ -35,7 +41,8 @@ def move(
     repeats = list(Query.objects.filter(same_as=query).values_list("pk", flat=True))
     if repeats:
         Query.objects.filter(pk__in=repeats).update(state=to, **shared)
-    nudge(query.pk, *repeats)
+    moved = (query.pk, *repeats)
+    nudge(*moved, *(map(rest_of, moved) if to in QUERY_AT_REST else ()))
     if event is not None:
         record_of(query, type=event, by=by, **payload)
     return query

@@ -7,8 +7,6 @@ from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef
-
 from exchange.agreements.models import Grant
 from exchange.catalogue.ingest import encrypted_table
 from exchange.catalogue.models import Dataset, DatasetVersion, OfferTable
@@ -46,42 +44,43 @@ def check_usable(grant: Grant, now: datetime) -> None:
     `grant_revoked`, `grant_expired`, `grant_not_started`, `version_key_destroyed`,
     `version_withdrawn`.
     """
-    tables = OfferTable.objects.filter(offer=OuterRef("offer"))
-    current = (
-        Grant.objects.only("revoked_at", "starts_at", "ends_at")
-        .annotate(
-            is_withdrawn=Exists(tables.exclude(version__state=VersionState.PUBLISHED)),
-            is_shredded=Exists(tables.filter(version__data_key__state=KeyState.DESTROYED)),
+    version = "offer__tables__version"
+    current = list(
+        Grant.objects.filter(pk=grant.pk).values_list(
+            *("revoked_at", "starts_at", "ends_at"),
+            *(f"{version}__state", f"{version}__data_key__state"),
         )
-        .get(pk=grant.pk)
     )
+    revoked_at, starts_at, ends_at, _, _ = current[0]
+    states = {state for *_, state, _ in current}
+    key_states = {state for *_, state in current}
     faults = (
         (
-            current.revoked_at is not None,
+            revoked_at is not None,
             "grant_revoked",
             "the provider revoked this grant",
             "Ask the provider, or request access anew.",
         ),
         (
-            now >= current.ends_at,
+            now >= ends_at,
             "grant_expired",
-            f"this grant ended at {current.ends_at.isoformat(timespec='seconds')}",
+            f"this grant ended at {ends_at.isoformat(timespec='seconds')}",
             "Request access anew.",
         ),
         (
-            now < current.starts_at,
+            now < starts_at,
             "grant_not_started",
-            f"this grant begins at {current.starts_at.isoformat(timespec='seconds')}",
+            f"this grant begins at {starts_at.isoformat(timespec='seconds')}",
             "Wait until then.",
         ),
         (
-            current.is_shredded,
+            KeyState.DESTROYED in key_states,
             "version_key_destroyed",
             "the key of a dataset version that this grant stands on was destroyed",
             "Nobody can read its rows any more. Look the dataset up for another version.",
         ),
         (
-            current.is_withdrawn,
+            states != {VersionState.PUBLISHED},
             "version_withdrawn",
             "a dataset version that this grant stands on was withdrawn",
             "Look the dataset up for a newer version and request access to it.",
@@ -94,10 +93,15 @@ def check_usable(grant: Grant, now: datetime) -> None:
 
 def schemas_of(grant: Grant) -> tuple[TableSchema, ...]:
     """The schema of every table that the policy names, by table name."""
-    return tuple(
-        TableSchema(name, _columns_of(version.pk))
-        for name, version in sorted(versions_of(grant).items())
-    )
+    return _schemas_of_offer(grant.offer_id)
+
+
+@lru_cache(maxsize=256)
+def _schemas_of_offer(offer_id: UUID) -> tuple[TableSchema, ...]:
+    # An offer pins the versions of its tables, and a version its names and types.
+    tables = OfferTable.objects.filter(offer=offer_id).order_by("table_name")
+    pinned = tables.values_list("table_name", "version")
+    return tuple(TableSchema(name, _columns_of(version)) for name, version in pinned)
 
 
 @lru_cache(maxsize=256)

@@ -17,7 +17,7 @@ from django.conf import settings
 
 from exchange.catalogue.models import Dataset
 
-_POLL_SECONDS = 0.02
+_POLL_SECONDS = 0.003
 
 
 @contextmanager
