@@ -758,3 +758,28 @@ def test_openapi_document_describes_every_address() -> None:
         for method, act in methods.items():
             assert act.get("description"), (method, path)
             assert "default" in act["responses"]
+
+
+def test_regulator_sees_a_release_and_downloads_none(
+    release: Release, regulator: User
+) -> None:
+    outsider = member(OrganisationFactory(kind=Kind.CONSUMER), Role.BUILDER)
+    path = f"{API}/releases/{release.pk}/content"
+
+    seen, unseen = client(regulator).get(path), client(outsider).get(path)
+
+    assert (seen.status_code, seen.json()["code"]) == (403, "may_not_submit_queries")
+    assert unseen.status_code == 404
+
+
+def test_regulator_sees_a_grant_and_asks_nothing_under_it(
+    release: Release, regulator: User
+) -> None:
+    outsider = member(OrganisationFactory(kind=Kind.CONSUMER), Role.BUILDER)
+    asked = {"grant": str(release.query.grant_id), "sql": "SELECT count(*) FROM runs"}
+
+    seen = post(client(regulator), f"{API}/queries", asked)
+    unseen = post(client(outsider), f"{API}/queries", asked)
+
+    assert (seen.status_code, seen.json()["code"]) == (403, "may_not_submit_queries")
+    assert unseen.status_code == 404

@@ -52,6 +52,23 @@ def test_answer_is_the_release(house: House, builder: Client) -> None:
     assert content.status_code == 200
 
 
+def test_repeat_and_download_take_few_statements(
+    house: House, builder: Client, django_assert_max_num_queries: Any
+) -> None:
+    grant = walk.granted(house)
+    with walk.node_at_work():
+        first = ask(builder, grant, "wait=20").json()
+    assert first["state"] == "released"
+
+    with django_assert_max_num_queries(18):
+        repeat = ask(builder, grant, "wait=20").json()
+    with django_assert_max_num_queries(10):
+        content = builder.get(f"{repeat['release']['url']}/content")
+
+    assert repeat["same_as"] == first["id"]
+    assert content.status_code == 200
+
+
 def test_answer_is_the_refusal_with_its_reasons(house: House, builder: Client) -> None:
     grant = walk.granted(house)
     with walk.node_at_work():

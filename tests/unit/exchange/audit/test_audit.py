@@ -222,6 +222,18 @@ def test_seal_takes_a_thousand_events_at_a_time(monkeypatch: pytest.MonkeyPatch)
     verify_log_export(export_log(), verifier_key())
 
 
+def test_seal_says_whether_more_may_be_pending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exchange.audit.sequencer.BATCH", 3)
+    write(4)
+
+    first, second = seal(), seal()
+
+    assert first is not None
+    assert first.is_whole_batch
+    assert second is not None
+    assert not second.is_whole_batch
+
+
 def test_news_reach_a_listener_once_sealed_and_a_failing_one_harms_nobody(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,11 +9,13 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from django.db import connection, transaction
+from celery import signals
+from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from exchange.audit.actors import NODE
 from exchange.audit.models import AuditEvent
+from exchange.celery import app
 from exchange.errors import Conflict, Refused
 from exchange.operations import owners, services, work
 from exchange.operations.models import Operation, OperationState
@@ -338,3 +340,20 @@ def _dead_owner() -> str:
 
 def _broken(*args: object, **kwargs: object) -> None:
     raise RuntimeError("the log cannot be written")
+
+
+def test_workers_keep_their_connection_as_long_as_it_is_sound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Celery's own handler would close it before and after each task."""
+    looked: list[str] = []
+    monkeypatch.setattr(
+        type(connections["default"]),
+        "close_if_unusable_or_obsolete",
+        lambda _: looked.append("at"),
+    )
+
+    signals.task_prerun.send(sender=None)
+
+    assert looked
+    assert app.conf.get("CELERY_DB_REUSE_MAX") > 1

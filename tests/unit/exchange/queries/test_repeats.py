@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
+from exchange.agreements.models import Grant
 from exchange.agreements.services import revoke_grant
 from exchange.audit.models import AuditEvent
 from exchange.audit.services import seal_all
 from exchange.errors import LimitReached, Refused, Unavailable
 from exchange.operations.models import Operation
-from exchange.queries import repeats
+from exchange.queries import analysis, repeats
 from exchange.queries.models import Query
 from exchange.queries.releases import shred_release
 from exchange.queries.selectors import answer_of
-from exchange.queries.services import submit
+from exchange.queries.services import cancel_query, submit
 from exchange.queries.states import QueryState, Verdict
 from tests.factories import walk
 from tests.factories.sandbox import FakeDaemon
@@ -159,3 +160,22 @@ def test_query_analysed_at_once_runs_elsewhere(house: House, daemon: FakeDaemon)
     refused = submit(grant=grant, sql="SELECT * FROM runs", at_once=True, by=house.builder)
     assert refused.state == QueryState.REFUSED
     assert refused.reasons
+
+
+def test_query_cancelled_during_its_analysis_is_shown_as_it_stands(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = analysis.judge
+
+    def judged_and_cancelled(grant: Grant, **what: Any) -> analysis.Judgement:
+        query = Query.objects.get(state=QueryState.ANALYSING)
+        cancel_query(query=query, by=house.builder)
+        return judge(grant, **what)
+
+    monkeypatch.setattr(analysis, "judge", judged_and_cancelled)
+    grant = walk.granted(house)
+
+    query = submit(grant=grant, sql=COUNT_BY_TYPE, at_once=True, by=house.builder)
+
+    assert (query.state, query.error_code) == (QueryState.FAILED, "cancelled")
+    assert (query.verdict, query.fingerprint) == ("", "")
