@@ -5,7 +5,8 @@ is sent and ends when the released cells have been read; `Prefer: wait` is asked
 where an answer does not come with it, the client asks again every 10 ms.
 
 single     one client, questions that were not asked before
-repeat     the same canonical plan again and again
+repeat     the same text again and again
+reworded   the same canonical plan in another text each time
 sustained  four clients for 30 seconds, questions that were not asked before
 """
 
@@ -51,6 +52,8 @@ def run(options: Options) -> Report:
                 _single(report, served, questions, asked)
             if options.wants("repeat"):
                 _repeat(report, served, questions, asked)
+            if options.wants("reworded"):
+                _reworded(report, served, questions, asked)
             if options.wants("sustained"):
                 _sustained(report, served, questions, min(_SECONDS, 6.0 * options.runs))
             report.note(
@@ -77,6 +80,18 @@ def _repeat(
         _ask(client, served.grant, sql)
         times = [_ask(client, served.grant, sql) for _ in range(asked)]
     _show(report, "repeat", times, "<= 30")
+
+
+def _reworded(
+    report: Report, served: Served, questions: Iterator[tuple[int, str]], asked: int
+) -> None:
+    sql = next(questions)[1]
+    with served.client() as client:
+        _ask(client, served.grant, sql)
+        times = [
+            _ask(client, served.grant, f"{sql} -- {number}") for number in range(asked)
+        ]
+    _show(report, "reworded", times, "<= 30")
 
 
 def _sustained(
