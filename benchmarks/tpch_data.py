@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 
 import sandbox
 from benchmarks.apart import apart
 from benchmarks.options import Options
 from sandbox.files.chunk_digests import footer_sha256
-from sandbox.intake.staging import PARQUET
+from sandbox.intake.staging import parquet_of
 from sandbox.needs import Need
 from sandbox.protocol import EncryptedTable, Limits, PartitionJob, StoredFile, TableSchema
 from sandbox.quoting import text_literal
@@ -89,7 +90,8 @@ def prepare(options: Options, folder: Path, scale: float | None = None) -> Tpch:
         encoded.mkdir()
         for table, path in paths.items():
             target = encoded / f"{table}.parquet"
-            apart(lambda s=path, t=target: _copy(Path(s), t, PARQUET))
+            written = parquet_of(pq.read_metadata(path).num_rows)
+            apart(lambda s=path, t=target, w=written: _copy(Path(s), t, w))
         (encoded / "done").touch()
     vault = root / f"vault-{_writer()}"
     if not (vault / "tables.json").exists():
