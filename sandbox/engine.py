@@ -23,6 +23,9 @@ _ENGINE_SHARE_OF_MEMORY = 0.8
 # With these the engine starts no thread when it connects; `open_engine` starts the job's.
 _WITHOUT_THREADS = {"threads": "1", "async_threads": "0"}
 _DESCRIPTORS = "/proc/self/fd/"
+# After the name of a table of several files: its first file alone. No name that a policy
+# may have holds a line break.
+FIRST_SHARD = "\nfirst shard"
 
 _LOCKED = (
     "autoinstall_known_extensions = false",
@@ -89,12 +92,21 @@ def open_engine(
 def show(
     connection: duckdb.DuckDBPyConnection, images: Mapping[str, Sequence[str]]
 ) -> None:
-    """Make each table the view over these of its files, instead of those before."""
+    """Make each table the view over these of its files, instead of those before.
+
+    One of several files has a view of the first one besides, named with FIRST_SHARD.
+    """
     for table, shards in images.items():
-        connection.execute(
-            f"CREATE OR REPLACE VIEW {quoted(table)} AS "
-            f"SELECT * FROM read_parquet({_list(shards)})"
-        )
+        _show(connection, table, shards)
+        if len(shards) > 1:
+            _show(connection, table + FIRST_SHARD, shards[:1])
+
+
+def _show(connection: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str]) -> None:
+    connection.execute(
+        f"CREATE OR REPLACE VIEW {quoted(name)} AS "
+        f"SELECT * FROM read_parquet({_list(paths)})"
+    )
 
 
 def _connect() -> duckdb.DuckDBPyConnection:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import duckdb
 
 from policies.codec import load_policy
 from policies.decision import Request, Verdict, decide
+from policies.document import Policy
 from sandbox.analyse import analyse
 from sandbox.engine import open_engine
 from sandbox.errors import QueryRejected
@@ -24,14 +27,17 @@ def run(job: ExecuteJob, images: ImageSource) -> ExecuteOutcome:
     # Not closed: it ends with the process, and nobody waits for its pages to be given back.
     if fits(images):
         tables = {name: range(len(sizes)) for name, sizes in images.tables.items()}
-        connection = open_engine(images.open(tables), job.limits)
-    else:
-        connection = open_engine({}, job.limits, any_descriptor=True)
-    return _answer(job, connection, images)
+        paths = images.open(tables)
+        connection = open_engine(paths, job.limits)
+        return _answer(job, connection, lambda policy: AllOpen(connection, policy, paths))
+    connection = open_engine({}, job.limits, any_descriptor=True)
+    return _answer(job, connection, lambda policy: OpenInParts(connection, policy, images))
 
 
 def _answer(
-    job: ExecuteJob, connection: duckdb.DuckDBPyConnection, images: ImageSource
+    job: ExecuteJob,
+    connection: duckdb.DuckDBPyConnection,
+    hold: Callable[[Policy], Holding],
 ) -> ExecuteOutcome:
     policy = load_policy(job.policy)
     schemas = {schema.table: schema.columns for schema in job.schemas}
@@ -51,16 +57,11 @@ def _answer(
             hint="Submit it again.",
             code="fingerprint_mismatch",
         )
-    holding: Holding = (
-        AllOpen(connection, policy)
-        if fits(images)
-        else OpenInParts(connection, policy, images)
-    )
     released = release_held(
         found.plan,
         policy,
         decision.rule,
-        holding,
+        hold(policy),
         history=job.history,
         limits=job.limits,
     )

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import duckdb
 
-from policies.document import Derived, Policy, Table
+from policies.document import Derived, Policy
+from sandbox.engine import FIRST_SHARD
 from sandbox.errors import QueryRejected
 from sandbox.plan.terms import NUMBERS, kind_of_type
 from sandbox.quoting import quoted
@@ -52,10 +53,9 @@ def add_derived(policy: Policy, connection: duckdb.DuckDBPyConnection) -> None:
     for table in policy.tables:
         if not table.derived or not table.is_protected:
             continue
-        columns = _columns_of(table, connection)
+        columns = _columns_of(table.name, connection)
         if columns is None:
             continue
-        home = f"{quoted(_catalog(connection))}.main.{quoted(table.name)}"
         added = []
         for item in table.derived:
             try:
@@ -63,11 +63,13 @@ def add_derived(policy: Policy, connection: duckdb.DuckDBPyConnection) -> None:
             except QueryRejected:
                 continue
             added.append(f"{text} AS {quoted(item.name)}")
-        if added:
-            connection.execute(
-                f"CREATE OR REPLACE TEMP VIEW {quoted(table.name)} AS "
-                f"SELECT *, {', '.join(added)} FROM {home}"
-            )
+        for name in (table.name, table.name + FIRST_SHARD) if added else ():
+            if name == table.name or _columns_of(name, connection):
+                home = f"{quoted(_catalog(connection))}.main.{quoted(name)}"
+                connection.execute(
+                    f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS "
+                    f"SELECT *, {', '.join(added)} FROM {home}"
+                )
 
 
 def _catalog(connection: duckdb.DuckDBPyConnection) -> str:
@@ -77,13 +79,13 @@ def _catalog(connection: duckdb.DuckDBPyConnection) -> str:
 
 
 def _columns_of(
-    table: Table, connection: duckdb.DuckDBPyConnection
+    table: str, connection: duckdb.DuckDBPyConnection
 ) -> list[tuple[str, str]] | None:
     rows = connection.execute(
         "SELECT column_name, data_type FROM information_schema.columns "
         "WHERE table_name = ? AND table_schema = 'main' AND table_catalog = ? "
         "ORDER BY ordinal_position",
-        [table.name, _catalog(connection)],
+        [table, _catalog(connection)],
     ).fetchall()
     return [(str(name), str(kind)) for name, kind in rows] or None
 

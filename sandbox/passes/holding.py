@@ -14,6 +14,7 @@ from sandbox.engine import show
 from sandbox.errors import ResourceExceeded
 from sandbox.passes.alignment import Alignment, Misaligned
 from sandbox.passes.choosing import Division, divided, everything, needs_more_memory
+from sandbox.passes.facts import Facts
 from sandbox.passes.rows import InParts, Rows, Whole, names_in
 from sandbox.passes.spreading import Spreading
 from sandbox.plan.joint_rows import Join
@@ -85,8 +86,15 @@ class Holding(Protocol):
 class AllOpen:
     """Tables that are open in a connection, all of them."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, policy: Policy) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        policy: Policy,
+        paths: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """Requires that tables with `paths` are views over these files."""
         self._connection = connection
+        self._facts = Facts(connection, paths or {})
         add_derived(policy, connection)
 
     def holds(self, tables: Iterable[str]) -> bool:
@@ -95,7 +103,7 @@ class AllOpen:
 
     def rows_for(self, readings: Sequence[Reading]) -> Rows:  # noqa: ARG002 - all are open
         """Return the rows of all tables."""
-        return Whole(self._connection)
+        return Whole(self._connection, self._facts)
 
     def public(self, name: str) -> pa.Table:
         """Return the rows of a public table."""

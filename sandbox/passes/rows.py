@@ -15,6 +15,7 @@ from typing import Protocol
 import duckdb
 
 from policies.document import Policy
+from sandbox.passes.facts import Facts
 from sandbox.passes.folds import Fold, Merged, Row
 from sandbox.plan.view_sql import Created, created_by
 from sandbox.plan.views import View
@@ -52,10 +53,14 @@ class Answer:
 class Rows(Protocol):
     """Base tables and views, to be asked.
 
+    `facts` are those of the tables that are open; None where not all of them are.
+
     Every implementation gives for a statement the same rows as the others, in any order;
     raises ResourceExceeded where there are more groups than its fold allows, and
     SumOutOfRange or duckdb.OutOfRangeException where a sum leaves its type.
     """
+
+    facts: Facts | None
 
     def ask(self, sql: str, fold: Fold, values: Sequence[object] = ()) -> Answer:
         """Return what will be the rows of `sql`, whose columns are as `fold` says."""
@@ -67,8 +72,9 @@ class Rows(Protocol):
 class Whole:
     """Every table of the job open at once, under its name, in one connection."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, facts: Facts) -> None:
         self._connection = connection
+        self.facts: Facts | None = facts
 
     def ask(self, sql: str, fold: Fold, values: Sequence[object] = ()) -> Answer:
         """Return the answer; the statement runs as it stands."""
@@ -131,6 +137,7 @@ class InParts:
     """Tables that do not fit at once, read part after part."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, parts: Parts) -> None:
+        self.facts: Facts | None = None
         self._connection, self._parts = connection, parts
         self._views: dict[str, Created] = {}
         self._pending: list[_Asked] = []

@@ -9,6 +9,7 @@ engine raises and nothing leaves (`measure_out_of_range`). What only judges a hi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from policies.document import Policy
@@ -19,6 +20,7 @@ from sandbox.plan.exact import exact_sql, scale_of
 from sandbox.plan.render import term_sql
 from sandbox.plan.terms import Kind, Ref
 
+Exact = Callable[[Ref, Policy], str]
 LIMB = 40
 _MASK = f"{2**LIMB - 1}::HUGEINT"
 
@@ -42,11 +44,11 @@ class AtomColumns:
         multiplied = frozenset(r for atom in sums if atom.degree > 1 for r in atom.factors)
         return AtomColumns(refs, presences, sums, block.summed, multiplied)
 
-    def base(self, policy: Policy) -> list[str]:
+    def base(self, policy: Policy, exact_of: Exact = exact_sql) -> list[str]:
         """Return the columns of single rows: m, and v where products are formed."""
         found = []
         for number, ref in enumerate(self.refs):
-            exact = exact_sql(ref, policy)
+            exact = exact_of(ref, policy)
             if ref not in self.summed:
                 # What a sum leaves out (NaN, infinity) is no value for a count either, or
                 # the two counts of one column would tell how many such values there are.
@@ -68,14 +70,14 @@ class AtomColumns:
         inside = "i AND " if tracked else ""
         found = []
         for i, present in enumerate(self.presences):
-            found.append(f"count(*) FILTER ({inside}{self._all(present)}) AS n{i}")
+            found.append(f"count(*) FILTER ({inside}{self.all_sql(present)}) AS n{i}")
             found += [
-                f"count(*) FILTER ({inside}{self._all(other)} AND NOT {self._all(present)})"
-                f" AS l{i}_{k}"
+                f"count(*) FILTER ({inside}{self.all_sql(other)}"
+                f" AND NOT {self.all_sql(present)}) AS l{i}_{k}"
                 for k, other in enumerate(self.beside(present))
             ]
         for j, atom in enumerate(self.sums):
-            rows = f" FILTER ({inside}{self._all(atom.present)})"
+            rows = f" FILTER ({inside}{self.all_sql(atom.present)})"
             if atom.present == atom.factors:
                 # Of one column its sums and extremes leave out the rows without it.
                 rows = " FILTER (i)" if tracked else ""
@@ -94,14 +96,14 @@ class AtomColumns:
         """Return the same where each row is its own unit: no grouping is needed."""
         found = []
         for i, present in enumerate(self.presences):
-            found.append(f"(i AND {self._all(present)})::INTEGER AS n{i}")
+            found.append(f"(i AND {self.all_sql(present)})::INTEGER AS n{i}")
             found += [
-                f"(i AND {self._all(other)} AND NOT {self._all(present)})::INTEGER "
+                f"(i AND {self.all_sql(other)} AND NOT {self.all_sql(present)})::INTEGER "
                 f"AS l{i}_{k}"
                 for k, other in enumerate(self.beside(present))
             ]
         for j, atom in enumerate(self.sums):
-            rows = f"CASE WHEN i AND {self._all(atom.present)} THEN"
+            rows = f"CASE WHEN i AND {self.all_sql(atom.present)} THEN"
             found += [
                 f"{rows} {text} END AS s{j}_{k}" for k, text in enumerate(self.limbs(atom))
             ]
@@ -196,7 +198,8 @@ class AtomColumns:
         name = f"m{self.refs.index(ref)}"
         return f"{name} IS NOT NULL" if ref in self.summed else name
 
-    def _all(self, present: tuple[Ref, ...]) -> str:
+    def all_sql(self, present: tuple[Ref, ...]) -> str:
+        """Return the condition that a row has all of these columns."""
         return "(" + " AND ".join(self._one(ref) for ref in present) + ")"
 
 

@@ -22,7 +22,7 @@ from sandbox.stages.stage_one import Statement
 def read_cells(
     block: Block, made: Statement, answer: Answer, *, copies: int = 1
 ) -> tuple[list[Cell], tuple[str, ...]]:
-    """Return the cells of a pass of stage 1, not yet judged, and the types of the keys.
+    """Return the cells of a pass of stage 1, not yet judged, and the types of all keys.
 
     Where the pass kept only the largest contribution, it stands `copies` times: an upper
     bound of what the largest ones make together.
@@ -31,14 +31,16 @@ def read_cells(
     """
     atoms = AtomColumns.of(block)
     try:
-        rows, types = answer.rows, answer.types[: len(block.keys)]
+        rows = answer.rows
+        types = answer.types[: len(block.keys) + len(block.hidden)]
     except (duckdb.OutOfRangeException, SumOutOfRange):
         # Its text names the values: it goes no further.
-        raise _out_of_range() from None
+        raise out_of_range() from None
     return [_cell(block, made, atoms, row, copies) for row in rows], types
 
 
-def _out_of_range() -> QueryRejected:
+def out_of_range() -> QueryRejected:
+    """Return the refusal of sums that have no exact type."""
     return QueryRejected(
         "a measure holds values so large that their products have no exact sum",
         hint="Use sum and avg of the measure, or ask the provider for coarser units.",
@@ -52,7 +54,7 @@ def _cell(
     named = dict(zip(made.names, row, strict=True))
     width, hidden = len(block.keys), len(block.hidden)
     totals = {
-        atom: _total(named, atoms, atom, scale)
+        atom: total_of(named, atoms, atom, scale)
         for atom, scale in zip(block.measured, made.scales, strict=True)
     }
     return Cell(
@@ -69,13 +71,14 @@ def _cell(
     )
 
 
-def _total(
+def total_of(
     named: Mapping[str, object], atoms: AtomColumns, atom: Product, scale: int
 ) -> Total | None:
+    """Return what an atom sums up to in a cell whose columns are `named`."""
     if not atom.factors:
         return _whole(named[f"p{atoms.presences.index(atom.present)}_n"])
     j, limbs = atoms.sums.index(atom), len(atoms.limbs(atom))
-    parts = [_number(named[f"a{j}_sum{k}"]) for k in range(limbs)]
+    parts = [number_of(named[f"a{j}_sum{k}"]) for k in range(limbs)]
     if any(part is None for part in parts):
         return None
     whole = sum(
@@ -113,19 +116,20 @@ def _contribution(
         *rows,
         degree=atom.degree,
         total=totals[atom],
-        absolute=_number(named[a + "abs"]),
+        absolute=number_of(named[a + "abs"]),
         top=tuple(
             number
-            for number in map(_number, _items(named[a + "top"], copies))
+            for number in map(number_of, _items(named[a + "top"], copies))
             if number is not None
         ),
         touching=_whole(named[a + "touching"]),
         is_constant=low is not None and low == named[a + "high"],
-        is_determined=_is_determined(atom, totals),
+        is_determined=is_determined(atom, totals),
     )
 
 
-def _is_determined(atom: Product, totals: Mapping[Product, Total | None]) -> bool:
+def is_determined(atom: Product, totals: Mapping[Product, Total | None]) -> bool:
+    """Whether one of two measures follows from the other, by their sums."""
     if atom.degree != 2 or atom.factors[0] == atom.factors[1]:
         return False
     a, b = atom.factors
@@ -148,7 +152,8 @@ def _whole(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _number(value: object) -> Total | None:
+def number_of(value: object) -> Total | None:
+    """Return a number of the engine as an exact one; None where it has none."""
     if isinstance(value, float):
         return Fraction(value)  # of a higher power, its largest shares
     if isinstance(value, str):

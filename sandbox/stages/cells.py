@@ -1,8 +1,8 @@
-"""The cells of a block, judged: by buckets of units where that proves them, else by units.
+"""The cells of a block, judged: by rows, by buckets of units, or unit by unit.
 
-What decides about a cell is the same either way. A cell that buckets prove safe is safe;
-every other is computed again, unit by unit. Only the number of units of a proven cell is
-not known then, but that it is at least min_units.
+What decides about a cell is the same each way. A cell that rows or buckets prove safe is
+safe; every other is computed again, unit by unit. Only the number of units of a proven cell
+is not known then, but that it is at least min_units.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from sandbox.disclosure.suppression import is_unproven, judge
 from sandbox.passes.rows import Answer, Rows
 from sandbox.plan.block import Block, Unit
 from sandbox.plan.terms import refs_of
+from sandbox.stages.by_rows import Bounded, ByRows
 from sandbox.stages.cell_reading import read_cells
 from sandbox.stages.contrasts import tracks_outside
 from sandbox.stages.stage_one import Statement, buckets_of, statement, top_needed
 
 # More cells than this are all computed again: as lists of values they would be slow.
 MOST_LISTED = 20_000
+_OPEN_SHARE = 5  # of the rows, one in so many may lie in cells that rows do not prove
 # Types whose values go out of the engine and in again unchanged, nearly all: a cell that
 # is then missing (an infinite date) is noticed.
 _LISTED = re.compile(
@@ -52,6 +54,7 @@ class StageOne:
         self._sensitive = tracks_outside(block, policy) and _filters_sensitively(
             block, policy
         )
+        self._by_rows = ByRows.of(block, policy, rows)
         self._asked = [(unit, *self._ask(unit)) for unit in block.units]
 
     def _ask(self, unit: Unit) -> tuple[Statement, Answer]:
@@ -63,34 +66,55 @@ class StageOne:
         """Return judged cells: one is as unsafe as the strictest of its units makes it."""
         merged: dict[Name, Cell] = {}
         types: tuple[str, ...] = ()
+        proved = None if exactly or self._by_rows is None else self._proved(self._by_rows)
         for unit, made, answer in self._asked:
             if exactly:
                 cells, types = self._exact(unit)
+            elif proved is not None:
+                cells, types = self._completed(unit, proved.cells[unit], proved.types)
             else:
                 cells, types = self._judged(unit, made, answer)
             for cell in cells:
                 _merge(merged, cell)
         buckets = [buckets_of(self._block, u, self._policy) for u in self._block.units]
-        return Found(list(merged.values()), types, exactly or not any(buckets))
+        is_exact = exactly or (proved is None and not any(buckets))
+        return Found(list(merged.values()), types[: len(self._block.keys)], is_exact)
+
+    def _proved(self, by_rows: ByRows) -> Bounded | None:
+        """Return cells as rows prove them; None where most rows lie in cells they do not.
+
+        Those would be read again in any case, and by buckets at a lower price.
+        """
+        found = by_rows.cells(top_needed(self._rule))
+        for cells in found.cells.values():
+            judge(cells, self._rule, sensitive_filter=self._sensitive)
+            unproven = sum(cell.n for cell in cells if _is_open(cell))
+            if not cells or unproven > sum(cell.n for cell in cells) // _OPEN_SHARE:
+                return None
+        return found
 
     def _judged(
         self, unit: Unit, made: Statement, answer: Answer
     ) -> tuple[list[Cell], tuple[str, ...]]:
         block = self._block
         cells, types = self._read(made, answer, copies=None)
-        if buckets_of(block, unit, self._policy) is None:
-            # Only dominance can be unproven, which more of the largest ones decide.
-            if not any(is_unproven(cell) for cell in cells):
-                return cells, types
-            top = top_needed(self._rule)
-            exact = statement(block, self._policy, unit, top=top)
-            return self._read(exact, self._rows.ask(exact.sql, exact.fold), copies=1)
+        if buckets_of(block, unit, self._policy) is not None:
+            return self._completed(unit, cells, types)
+        # Only dominance can be unproven, which more of the largest ones decide.
+        if not any(is_unproven(cell) for cell in cells):
+            return cells, types
+        exact = statement(block, self._policy, unit, top=top_needed(self._rule))
+        return self._read(exact, self._rows.ask(exact.sql, exact.fold), copies=1)
+
+    def _completed(
+        self, unit: Unit, cells: list[Cell], types: tuple[str, ...]
+    ) -> tuple[list[Cell], tuple[str, ...]]:
+        """Return judged cells, those that are not proven computed again unit by unit."""
         unproven = [cell for cell in cells if _is_open(cell)]
         if not unproven:
             return cells, types
-        every = answer.types[: len(block.keys) + len(block.hidden)]
-        if every and all(map(_LISTED.fullmatch, every)) and len(unproven) <= MOST_LISTED:
-            again, _ = self._exact(unit, only=every, cells=unproven)
+        if types and all(map(_LISTED.fullmatch, types)) and len(unproven) <= MOST_LISTED:
+            again, _ = self._exact(unit, only=types, cells=unproven)
             if len(again) == len(unproven):
                 return [*(cell for cell in cells if not _is_open(cell)), *again], types
         return self._exact(unit)

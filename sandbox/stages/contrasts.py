@@ -7,6 +7,8 @@ only one of its alternatives lets in, must be none or at least min_units.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from policies.document import Policy, Role
 from sandbox.plan.block import Block
 from sandbox.plan.render import predicate_sql
@@ -53,13 +55,22 @@ def alternatives(where: Predicate) -> list[Predicate]:
     An alternative is a branch of an OR, or a constant of an IN, that stands at the top or
     as one of the conjuncts.
     """
-    conjuncts = where.items if isinstance(where, All) else (where,)
+    conjuncts = _conjuncts(where)
     found: list[Predicate] = []
+    for index, weaker in _weaker_conjuncts(conjuncts):
+        rest = (*conjuncts[:index], weaker, *conjuncts[index + 1 :])
+        found.append(All(rest) if len(rest) > 1 else rest[0])
+    return found
+
+
+def _conjuncts(where: Predicate) -> tuple[Predicate, ...]:
+    return where.items if isinstance(where, All) else (where,)
+
+
+def _weaker_conjuncts(conjuncts: Sequence[Predicate]) -> Iterator[tuple[int, Predicate]]:
     for index, conjunct in enumerate(conjuncts):
         for weaker in _without_one(conjunct):
-            rest = (*conjuncts[:index], weaker, *conjuncts[index + 1 :])
-            found.append(All(rest) if len(rest) > 1 else rest[0])
-    return found
+            yield index, weaker
 
 
 def _without_one(predicate: Predicate) -> list[Predicate]:
@@ -93,7 +104,15 @@ def _within(predicate: Within, values: tuple[object, ...]) -> Predicate:
 def contrast_sql(where: Predicate) -> list[str]:
     """Return conditions for the rows that only one alternative of the filter lets in."""
     whole = predicate_sql(where)
+    return [f"(({whole}) IS TRUE AND {text})" for text in contrast_inside_sql(where)]
+
+
+def contrast_inside_sql(where: Predicate) -> list[str]:
+    """Return the same conditions for rows that satisfy the filter.
+
+    All its conjuncts hold there: only the one that has the alternative can fail without.
+    """
     return [
-        f"(({whole}) IS TRUE AND ({predicate_sql(weaker)}) IS NOT TRUE)"
-        for weaker in alternatives(where)
+        f"({predicate_sql(weaker)}) IS NOT TRUE"
+        for _, weaker in _weaker_conjuncts(_conjuncts(where))
     ]

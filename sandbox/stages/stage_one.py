@@ -7,7 +7,7 @@ extremes, and the units outside the filter. The engine sees nothing but this tex
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from policies.document import AggregateRule, Policy
@@ -163,14 +163,20 @@ def base_sql(
     conditions = (
         [] if outside or block.where == Always(value=True) else [predicate_sql(block.where)]
     )
-    named = [term_sql(item.ref) for item in block.units if item.ref is not None]
-    if named:
-        # Rows without a unit are nobody's, and protect nobody: they are left out.
-        conditions.append(" OR ".join(f"{name} IS NOT NULL" for name in named))
+    conditions += known_sql(block)
     where = " AND ".join(f"({condition})" for condition in conditions)
     return f"SELECT {', '.join(columns)} FROM {from_sql(block)}" + (
         f" WHERE {where}" if where else ""
     )
+
+
+def known_sql(block: Block) -> list[str]:
+    """Return the condition that a row is somebody's, if there is one.
+
+    Rows without a unit are nobody's, and protect nobody: they are left out.
+    """
+    named = [term_sql(item.ref) for item in block.units if item.ref is not None]
+    return [" OR ".join(f"{name} IS NOT NULL" for name in named)] if named else []
 
 
 def _unit_sql(unit: Unit, buckets: int | None) -> str:
@@ -182,14 +188,20 @@ def _unit_sql(unit: Unit, buckets: int | None) -> str:
     return f"CASE WHEN {name} IS NOT NULL THEN hash({name}) % {buckets} END"
 
 
-def from_sql(block: Block) -> str:
+def from_sql(block: Block, instead: Mapping[str, str] | None = None) -> str:
     """Return FROM with its joins; each table after the first joins those before it.
 
-    Optional ones come last: a row stays where it has no partner there.
+    Optional ones come last: a row stays where it has no partner there. A table that has a
+    name in `instead` is read from what has that name.
     """
+
+    def read(name: str) -> str:
+        other = (instead or {}).get(name)
+        return quoted(name) if other is None else f"{quoted(other)} AS {quoted(name)}"
+
     first, *pending = sorted(block.tables, key=lambda name: name in block.optional)
     done = [first]
-    text = quoted(first)
+    text = read(first)
     while pending:
         for name in pending:
             conditions = [
@@ -200,7 +212,7 @@ def from_sql(block: Block) -> str:
             ]
             if conditions:
                 word = "LEFT JOIN" if name in block.optional else "JOIN"
-                text += f" {word} {quoted(name)} ON {' AND '.join(conditions)}"
+                text += f" {word} {read(name)} ON {' AND '.join(conditions)}"
                 done.append(name)
                 pending.remove(name)
                 break

@@ -1,0 +1,281 @@
+"""The cells of a block, proved by counting rows alone: no unit is looked at.
+
+Where no unit has more than M rows in FROM (`unit_rows`), n rows are of n / M units or
+more, and nobody contributes more than M times the largest value that a column has: next to
+nothing beside a cell of many rows. It costs what the plain aggregate costs. What it proves
+safe is safe by units; the rest is judged again by those who look at units.
+
+Rows outside the filter are counted in a part of a table first: as many as are found there
+are there, and more than enough need not be counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import duckdb
+
+from policies.document import Policy
+from sandbox.disclosure.cell import Cell, Contribution, Total
+from sandbox.passes.facts import Facts
+from sandbox.passes.rows import Answer, Rows
+from sandbox.plan.atoms import Product
+from sandbox.plan.block import Block, Unit
+from sandbox.plan.exact import exact_sql, narrow_sql
+from sandbox.plan.terms import Kind
+from sandbox.stages.atom_columns import decimals_of, scales_of
+from sandbox.stages.cell_reading import is_determined, number_of, out_of_range, total_of
+from sandbox.stages.row_statements import OUTSIDE, Counted, RowStatements
+from sandbox.stages.stage_one import counts_units
+from sandbox.stages.unit_rows import most_rows
+
+Name = tuple[object, ...]
+Named = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """Cells by unit, not yet judged: as bounds that are on the safe side of the truth."""
+
+    cells: Mapping[Unit, list[Cell]]
+    types: tuple[str, ...]  # of all keys
+
+
+class ByRows:
+    """What rows prove of the cells of a block, for each of its units."""
+
+    def __init__(
+        self,
+        block: Block,
+        policy: Policy,
+        rows: Rows,
+        facts: Facts,
+        most: Mapping[Unit, int],
+    ) -> None:
+        """Requires that no unit has more than `most` rows in FROM; `of` finds these."""
+        self._block, self._policy, self._rows, self._facts = block, policy, rows, facts
+        self._most = most
+        self._statements = RowStatements(block, policy, facts)
+        self._width = len(block.keys) + len(block.hidden)
+
+    @staticmethod
+    def of(block: Block, policy: Policy, rows: Rows) -> ByRows | None:
+        """Return the proofs of a block; None where rows prove nothing of it."""
+        facts = rows.facts
+        if facts is None or counts_units(block):
+            return None
+        found = {unit: most_rows(block, unit, policy, facts) for unit in block.units}
+        most = {unit: number for unit, number in found.items() if number is not None}
+        return ByRows(block, policy, rows, facts, most) if len(most) == len(found) else None
+
+    def cells(self, copies: int) -> Bounded:
+        """Return the cells that have rows inside the filter.
+
+        The largest contribution of one unit stands `copies` times. Raises QueryRejected and
+        ResourceExceeded as `read_cells` does.
+        """
+        made, inside = self._inside()
+        found = [dict(zip(made.names, row, strict=True)) for row in inside.rows]
+        labels = [row[: self._width] for row in inside.rows]
+        outside = self._outside(labels)
+        return Bounded(
+            {
+                unit: [
+                    self._cell(number, label, named, outside.get(label, {}), copies)
+                    for label, named in zip(labels, found, strict=True)
+                ]
+                for number, unit in enumerate(self._block.units)
+            },
+            inside.types[: self._width],
+        )
+
+    def _inside(self) -> tuple[Counted, Answer]:
+        """Read the rows inside the filter, by narrow types where these hold all values."""
+        for exact in (narrow_sql, exact_sql):
+            made = self._statements.inside(exact)
+            answer = self._rows.ask(made.sql, made.fold)
+            try:
+                _ = answer.rows
+            except (duckdb.ConversionException, duckdb.OutOfRangeException):
+                continue  # its text names values: it goes no further
+            return made, answer
+        raise out_of_range()
+
+    def _outside(self, labels: Sequence[Name]) -> Mapping[Name, Named]:
+        """Count the rows outside the filter, by cell: all of them, or enough in each."""
+        if not self._statements.tracks_outside:
+            return {}
+        for table in self._block.tables:
+            part = self._facts.first_shard(table)
+            if part != table:
+                found = self._counted_outside({table: part})
+                if all(self._is_enough(found.get(label)) for label in labels):
+                    return found
+                break
+        return self._counted_outside({})
+
+    def _is_enough(self, named: Named | None) -> bool:
+        least = max(rule.min_units for rule in self._policy.aggregate_rules)
+        return named is not None and all(
+            self._counted(number, OUTSIDE, named) >= least
+            for number in range(len(self._block.units))
+        )
+
+    def _counted_outside(self, instead: Mapping[str, str]) -> dict[Name, Named]:
+        made = self._statements.outside(instead)
+        answer = self._rows.ask(made.sql, made.fold)
+        return {
+            row[: self._width]: dict(zip(made.names, row, strict=True))
+            for row in answer.rows
+        }
+
+    # --- bounds
+
+    def _units(self, unit: Unit, rows: int) -> int:
+        """Return of how many units so many rows are, at least."""
+        return -(-max(0, rows) // self._most[unit])
+
+    def _counted(self, number: int, condition: str, named: Named) -> int:
+        """Return of how many units of one kind the rows of a condition are, at least."""
+        name = self._statements.count_name(condition, number)
+        return self._units(self._block.units[number], _whole(named.get(name)))
+
+    def _cell(
+        self, number: int, label: Name, named: Named, outside: Named, copies: int
+    ) -> Cell:
+        unit, width = self._block.units[number], len(self._block.keys)
+        n = _whole(named["n"])
+        known = _whole(named.get(f"w{number}", n))
+        return Cell(
+            keys=label[:width],
+            codes=tuple(_whole(code) for code in label[width:]),
+            units=self._units(unit, known),
+            n=n,
+            outside=self._counted(number, OUTSIDE, outside),
+            contrasts=tuple(
+                self._counted(number, f"x{j}", named)
+                for j in range(len(self._statements.contrasts))
+            ),
+            top_n=(min(self._most[unit], n),) * copies,
+            measures=self._contributions(unit, named, n=n, known=known, copies=copies),
+        )
+
+    def _contributions(
+        self, unit: Unit, named: Named, *, n: int, known: int, copies: int
+    ) -> tuple[Contribution, ...]:
+        atoms, measured = self._statements.atoms, self._block.measured
+        for i, _ in enumerate(atoms.presences):
+            named = {f"p{i}_n": n, **named}
+        scales = scales_of(self._block, self._policy)
+        totals = {
+            atom: total_of(named, atoms, atom, scale)
+            for atom, scale in zip(measured, scales, strict=True)
+        }
+        return tuple(
+            self._contribution(unit, named, atom, totals, nameless=n - known, copies=copies)
+            for atom in measured
+        )
+
+    def _contribution(
+        self,
+        unit: Unit,
+        named: Named,
+        atom: Product,
+        totals: Mapping[Product, Total | None],
+        *,
+        nameless: int,
+        copies: int,
+    ) -> Contribution:
+        atoms = self._statements.atoms
+        p = f"p{atoms.presences.index(atom.present)}_"
+        rows = _whole(named[p + "n"])
+        gaps = _whole(named["n"]) - rows
+        lacks = [
+            _whole(named.get(f"{p}lack{k}"))
+            for k, _ in enumerate(atoms.beside(atom.present))
+        ]
+
+        def some(count: int) -> int:
+            # Rows without such a unit may be among them; none are none in any case.
+            return self._units(unit, count - nameless) if count else 0
+
+        counted = Contribution(
+            rows,
+            some(rows),
+            some(gaps) or min(gaps, 1),
+            (min(self._most[unit], rows),) * copies,
+            tuple(some(lack) or min(lack, 1) for lack in lacks),
+        )
+        total, most = totals[atom], self._largest(atom, named)
+        if not atom.factors:
+            return counted
+        if total is None or most is None:
+            return _unproved(counted, atom, total)
+        whole, one = abs(Fraction(total)), most * self._most[unit]
+        return Contribution(
+            counted.n,
+            counted.units,
+            counted.gaps,
+            counted.top_n,
+            counted.lacks,
+            degree=atom.degree,
+            total=total,
+            absolute=whole,  # of values of both signs it is more
+            top=(one,) * copies,
+            touching=int(max(Fraction(0), -((nameless * most - whole) // one)))
+            if one
+            else 0,
+            is_constant=self._may_be_constant(atom, total, rows),
+            is_determined=is_determined(atom, totals),
+        )
+
+    def _largest(self, atom: Product, named: Named) -> Fraction | None:
+        """Return how large one row's part of an atom can be."""
+        sizes = []
+        for ref in atom.factors:
+            number = self._statements.atoms.refs.index(ref)
+            if number in self._statements.unbounded:
+                extremes = [number_of(named[f"{end}{number}"]) for end in ("lo", "hi")]
+                if None in extremes:
+                    return None
+                sizes.append(max(abs(Fraction(value or 0)) for value in extremes))
+                continue
+            largest = self._statements.bounds[ref].largest
+            assert largest is not None
+            # Rounded to the decimals that sums keep, it may be larger by one of the last.
+            rounding = (
+                10 ** decimals_of(ref, self._policy) if ref.kind is Kind.DOUBLE else 0
+            )
+            sizes.append(largest + (Fraction(1, rounding) if rounding else 0))
+        return math.prod(sizes, start=Fraction(1))
+
+    def _may_be_constant(self, atom: Product, total: Total, rows: int) -> bool:
+        """Whether all rows could have one value: it would have to add up to the total."""
+        decimals = sum(decimals_of(ref, self._policy) for ref in atom.factors)
+        last = Fraction(total) * 10**decimals
+        return rows == 0 or last.denominator != 1 or last.numerator % rows == 0
+
+
+def _unproved(counted: Contribution, atom: Product, total: Total | None) -> Contribution:
+    """Return what no sum of these rows is safe by: nobody touches it."""
+    return Contribution(
+        counted.n,
+        counted.units,
+        counted.gaps,
+        counted.top_n,
+        counted.lacks,
+        degree=atom.degree,
+        total=total,
+    )
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _units_touching(whole: Fraction, one: Fraction) -> int:
+    """Return how many units it takes at least to add up so much, none above `one`."""
+    return max(0, -int(-whole // one)) if one else 0
