@@ -7,7 +7,7 @@ belongs to the answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from policies.document import Policy
@@ -68,11 +68,20 @@ def _inside(source: Source, tables: frozenset[str]) -> frozenset[Join]:
     return frozenset((a, b) for a, b in source.joins if {a.table, b.table} <= tables)
 
 
-def joint_from(sources: Sequence[Source], policy: Policy) -> str:
+def joint_from(
+    sources: Sequence[Source], policy: Policy, instead: Mapping[str, str] | None = None
+) -> str:
     """Return FROM over every table of the sources, public ones joined outwards.
 
-    Requires that every two of the sources agree.
+    A table that has a name in `instead` is read from what has that name. Requires that
+    every two of the sources agree.
     """
+
+    def read(name: str) -> str:
+        if name in numbered and name not in lookups:
+            return numbered_sql(name)
+        return read_sql(name, instead)
+
     joins = sorted({join for source in sources for join in source.joins}, key=str)
     common = frozenset.intersection(*(core_of(source, policy) for source in sources))
     names = sorted(
@@ -83,7 +92,7 @@ def joint_from(sources: Sequence[Source], policy: Policy) -> str:
     numbered = {ref.table for join in joins for ref in join if ref.column == ROW_ID}
     done, pending = [names[0]], names[1:]
     first = names[0]
-    text = numbered_sql(first) if first in numbered else quoted(first)
+    text = numbered_sql(first) if first in numbered else read(first)
     while pending:
         for name in pending:
             conditions = [
@@ -94,15 +103,19 @@ def joint_from(sources: Sequence[Source], policy: Policy) -> str:
             ]
             if conditions:
                 kind = "JOIN" if name in common else "LEFT JOIN"
-                own = name in numbered and name not in lookups
-                read = numbered_sql(name) if own else quoted(name)
-                text += f" {kind} {read} ON {' AND '.join(conditions)}"
+                text += f" {kind} {read(name)} ON {' AND '.join(conditions)}"
                 done.append(name)
                 pending.remove(name)
                 break
         else:
             raise AssertionError("a table without a join was planned")
     return text
+
+
+def read_sql(name: str, instead: Mapping[str, str] | None) -> str:
+    """Return a table as FROM reads it: from what stands `instead` of it, if anything."""
+    other = (instead or {}).get(name)
+    return quoted(name) if other is None else f"{quoted(other)} AS {quoted(name)}"
 
 
 def unit_sql(ref: Ref, sources: Sequence[Source]) -> str:

@@ -5,8 +5,8 @@ more, and nobody contributes more than M times the largest value that a column h
 nothing beside a cell of many rows. It costs what the plain aggregate costs. What it proves
 safe is safe by units; the rest is judged again by those who look at units.
 
-Rows outside the filter are counted in a part of a table first: as many as are found there
-are there, and more than enough need not be counted.
+Rows outside the filter are counted in the first file of each table first, and by conditions
+that read no other table: those found are outside, and more than enough are not needed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from sandbox.passes.rows import Answer, Rows
 from sandbox.plan.atoms import Product
 from sandbox.plan.block import Block, Unit
 from sandbox.plan.exact import exact_sql, narrow_sql
-from sandbox.plan.terms import Kind
+from sandbox.plan.terms import Kind, Predicate
 from sandbox.stages.atom_columns import decimals_of, scales_of
 from sandbox.stages.cell_reading import is_determined, number_of, out_of_range, total_of
+from sandbox.stages.contrasts import without_members
 from sandbox.stages.row_statements import OUTSIDE, Counted, RowStatements
 from sandbox.stages.stage_one import counts_units
 from sandbox.stages.unit_rows import most_rows
@@ -108,24 +109,31 @@ class ByRows:
         """Count the rows outside the filter, by cell: all of them, or enough in each."""
         if not self._statements.tracks_outside:
             return {}
-        for table in self._block.tables:
-            part = self._facts.first_shard(table)
-            if part != table:
-                found = self._counted_outside({table: part})
-                if all(self._is_enough(found.get(label)) for label in labels):
-                    return found
-                break
-        return self._counted_outside({})
+        first = {name: self._facts.first_shard(name) for name in self._block.tables}
+        instead = {name: part for name, part in first.items() if part != name}
+        plain = without_members(self._block.where)
+        if instead or plain != self._block.where:
+            found = self._counted_outside(instead, plain)
+            if all(self._is_enough(found.get(label)) for label in labels):
+                return found
+        return self._counted_outside({}, self._block.where)
 
     def _is_enough(self, named: Named | None) -> bool:
         least = max(rule.min_units for rule in self._policy.aggregate_rules)
         return named is not None and all(
-            self._counted(number, OUTSIDE, named) >= least
+            self._units_outside(number, named) >= least
             for number in range(len(self._block.units))
         )
 
-    def _counted_outside(self, instead: Mapping[str, str]) -> dict[Name, Named]:
-        made = self._statements.outside(instead)
+    def _units_outside(self, number: int, named: Named) -> int:
+        """Return how many units of one kind have rows outside, at least."""
+        seen = _whole(named.get(f"{OUTSIDE}{number}_seen")).bit_count()
+        return max(seen, self._counted(number, OUTSIDE, named))
+
+    def _counted_outside(
+        self, instead: Mapping[str, str], where: Predicate
+    ) -> dict[Name, Named]:
+        made = self._statements.outside(instead, where)
         answer = self._rows.ask(made.sql, made.fold)
         return {
             row[: self._width]: dict(zip(made.names, row, strict=True))
@@ -154,7 +162,7 @@ class ByRows:
             codes=tuple(_whole(code) for code in label[width:]),
             units=self._units(unit, known),
             n=n,
-            outside=self._counted(number, OUTSIDE, outside),
+            outside=self._units_outside(number, outside),
             contrasts=tuple(
                 self._counted(number, f"x{j}", named)
                 for j in range(len(self._statements.contrasts))
@@ -225,9 +233,7 @@ class ByRows:
             total=total,
             absolute=whole,  # of values of both signs it is more
             top=(one,) * copies,
-            touching=int(max(Fraction(0), -((nameless * most - whole) // one)))
-            if one
-            else 0,
+            touching=_units_touching(whole - nameless * most, one),
             is_constant=self._may_be_constant(atom, total, rows),
             is_determined=is_determined(atom, totals),
         )
@@ -278,4 +284,4 @@ def _whole(value: object) -> int:
 
 def _units_touching(whole: Fraction, one: Fraction) -> int:
     """Return how many units it takes at least to add up so much, none above `one`."""
-    return max(0, -int(-whole // one)) if one else 0
+    return math.ceil(whole / one) if one and whole > 0 else 0

@@ -8,7 +8,7 @@ is not known then, but that it is at least min_units.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from policies.document import AggregateRule, Policy
@@ -24,7 +24,9 @@ from sandbox.stages.stage_one import Statement, buckets_of, statement, top_neede
 
 # More cells than this are all computed again: as lists of values they would be slow.
 MOST_LISTED = 20_000
-_OPEN_SHARE = 5  # of the rows, one in so many may lie in cells that rows do not prove
+# Of the rows one in so many may lie in cells that are computed again, before all are.
+_OPEN_SHARE = 5
+_MANY_ROWS = 500_000  # to tell units apart among more costs more than a pass by buckets
 # Types whose values go out of the engine and in again unchanged, nearly all: a cell that
 # is then missing (an infinite date) is noticed.
 _LISTED = re.compile(
@@ -32,6 +34,7 @@ _LISTED = re.compile(
     r"DECIMAL\(\d+,\d+\))"
 )
 Name = tuple[object, ...]
+Outside = Mapping[Name, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,32 +69,45 @@ class StageOne:
         """Return judged cells: one is as unsafe as the strictest of its units makes it."""
         merged: dict[Name, Cell] = {}
         types: tuple[str, ...] = ()
-        proved = None if exactly or self._by_rows is None else self._proved(self._by_rows)
+        bounded = None
+        if self._by_rows is not None and not exactly:
+            bounded = self._by_rows.cells(top_needed(self._rule))
         for unit, made, answer in self._asked:
             if exactly:
                 cells, types = self._exact(unit)
-            elif proved is not None:
-                cells, types = self._completed(unit, proved.cells[unit], proved.types)
+            elif bounded is not None and bounded.cells[unit]:
+                cells, types = self._proved(unit, bounded, made, answer)
             else:
                 cells, types = self._judged(unit, made, answer)
             for cell in cells:
                 _merge(merged, cell)
         buckets = [buckets_of(self._block, u, self._policy) for u in self._block.units]
-        is_exact = exactly or (proved is None and not any(buckets))
+        is_exact = exactly or (bounded is None and not any(buckets))
         return Found(list(merged.values()), types[: len(self._block.keys)], is_exact)
 
-    def _proved(self, by_rows: ByRows) -> Bounded | None:
-        """Return cells as rows prove them; None where most rows lie in cells they do not.
+    def _proved(
+        self, unit: Unit, bounded: Bounded, made: Statement, answer: Answer
+    ) -> tuple[list[Cell], tuple[str, ...]]:
+        """Return judged cells; units are looked at where rows prove nothing.
 
-        Those would be read again in any case, and by buckets at a lower price.
+        What lies outside the filter is known to be nobody, or enough: then those inside are
+        all that is read again. Else `answer` is had, where it is for most rows.
         """
-        found = by_rows.cells(top_needed(self._rule))
-        for cells in found.cells.values():
-            judge(cells, self._rule, sensitive_filter=self._sensitive)
-            unproven = sum(cell.n for cell in cells if _is_open(cell))
-            if not cells or unproven > sum(cell.n for cell in cells) // _OPEN_SHARE:
-                return None
-        return found
+        cells, types = bounded.cells[unit], bounded.types
+        judge(cells, self._rule, sensitive_filter=self._sensitive)
+        unproven = [cell for cell in cells if _is_open(cell)]
+        read_again = sum(cell.n for cell in unproven)
+        if any(0 < cell.outside < self._rule.min_units for cell in unproven):
+            if read_again > sum(cell.n for cell in cells) // _OPEN_SHARE:
+                return self._judged(unit, made, answer)
+            return self._completed(unit, cells, types)
+        outside = {_name(cell): cell.outside for cell in cells}
+        buckets = buckets_of(self._block, unit, self._policy)
+        if read_again > _MANY_ROWS and buckets is not None:
+            less = statement(self._block, self._policy, unit, buckets=buckets, inside=True)
+            again = self._rows.ask(less.sql, less.fold)
+            cells, _ = self._read(less, again, copies=None, outside=outside)
+        return self._completed(unit, cells, types, outside=outside)
 
     def _judged(
         self, unit: Unit, made: Statement, answer: Answer
@@ -107,40 +123,69 @@ class StageOne:
         return self._read(exact, self._rows.ask(exact.sql, exact.fold), copies=1)
 
     def _completed(
-        self, unit: Unit, cells: list[Cell], types: tuple[str, ...]
+        self,
+        unit: Unit,
+        cells: list[Cell],
+        types: tuple[str, ...],
+        *,
+        outside: Outside | None = None,
     ) -> tuple[list[Cell], tuple[str, ...]]:
         """Return judged cells, those that are not proven computed again unit by unit."""
         unproven = [cell for cell in cells if _is_open(cell)]
         if not unproven:
             return cells, types
         if types and all(map(_LISTED.fullmatch, types)) and len(unproven) <= MOST_LISTED:
-            again, _ = self._exact(unit, only=types, cells=unproven)
+            again, _ = self._exact(unit, only=types, cells=unproven, outside=outside)
             if len(again) == len(unproven):
                 return [*(cell for cell in cells if not _is_open(cell)), *again], types
-        return self._exact(unit)
+        return self._exact(unit, outside=outside)
 
     def _exact(
-        self, unit: Unit, *, only: Sequence[str] = (), cells: Sequence[Cell] = ()
+        self,
+        unit: Unit,
+        *,
+        only: Sequence[str] = (),
+        cells: Sequence[Cell] = (),
+        outside: Outside | None = None,
     ) -> tuple[list[Cell], tuple[str, ...]]:
-        """Return cells judged by units: all, or those that stand beside their types."""
-        names = [(*cell.keys, *cell.codes) for cell in cells]
+        """Return cells judged by units: all, or those that stand beside their types.
+
+        With `outside`, the units outside the filter by cell, only rows inside are read.
+        """
+        names = [_name(cell) for cell in cells]
         values = [[name[place] for name in names] for place in range(len(only))]
         # One largest contribution proves most; several are worth their price only then.
         for top in (None, top_needed(self._rule)):
-            made = statement(self._block, self._policy, unit, top=top, only=only)
+            made = statement(
+                self._block, self._policy, unit, top=top, only=only,
+                inside=outside is not None,
+            )  # fmt: skip
             answer = self._rows.ask(made.sql, made.fold, values)
-            found, types = self._read(made, answer, copies=1 if top else None)
+            found, types = self._read(
+                made, answer, copies=1 if top else None, outside=outside
+            )
             if not any(is_unproven(cell) for cell in found):
                 break
         return found, types
 
     def _read(
-        self, made: Statement, answer: Answer, *, copies: int | None
+        self,
+        made: Statement,
+        answer: Answer,
+        *,
+        copies: int | None,
+        outside: Outside | None = None,
     ) -> tuple[list[Cell], tuple[str, ...]]:
         copies = top_needed(self._rule) if copies is None else copies
         found, types = read_cells(self._block, made, answer, copies=copies)
+        for cell in found if outside is not None else ():
+            cell.outside = (outside or {}).get(_name(cell), 0)
         judge(found, self._rule, sensitive_filter=self._sensitive)
         return found, types
+
+
+def _name(cell: Cell) -> Name:
+    return (*cell.keys, *cell.codes)
 
 
 def _is_open(cell: Cell) -> bool:
@@ -155,7 +200,7 @@ def _is_open(cell: Cell) -> bool:
 
 
 def _merge(merged: dict[Name, Cell], cell: Cell) -> None:
-    found = merged.setdefault((*cell.keys, *cell.codes), cell)
+    found = merged.setdefault(_name(cell), cell)
     if found is cell:
         return
     found.unsafe |= cell.unsafe

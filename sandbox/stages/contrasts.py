@@ -101,6 +101,17 @@ def _within(predicate: Within, values: tuple[object, ...]) -> Predicate:
     )
 
 
+def without_members(where: Predicate) -> Predicate:
+    """Return a filter without its conjuncts that look into other tables.
+
+    Where it does not hold the filter does not either. The filter itself if none is left.
+    """
+    kept = tuple(item for item in _conjuncts(where) if not members_in(item))
+    if not kept:
+        return where
+    return kept[0] if len(kept) == 1 else All(kept)
+
+
 def contrast_sql(where: Predicate) -> list[str]:
     """Return conditions for the rows that only one alternative of the filter lets in."""
     whole = predicate_sql(where)

@@ -7,7 +7,7 @@ one that the query's own text names, or one that the same groups have without th
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from policies.document import Policy
 from sandbox.passes.folds import Fold
@@ -61,7 +61,7 @@ def may_lack(
     for conjunct in own:
         if _asked_for(conjunct, block, shown):
             return True
-    return bool(other) and not _keys_without(block, own, policy, rows) <= set(shown)
+    return bool(other) and not _are_all(shown, block, own, policy, rows)
 
 
 def _covers(
@@ -80,7 +80,7 @@ def _covers(
     rows.materialise(twin.views, policy)
     known = extended(policy, twin.views)
     own, _ = _conjuncts(twin.block)
-    return _keys_without(twin.block, own, known, rows) <= set(shown)
+    return _are_all(shown, twin.block, own, known, rows)
 
 
 def _named(term: Term) -> set[object] | None:
@@ -142,21 +142,35 @@ def _asked_for(conjunct: Predicate, block: Block, shown: Collection[Keys]) -> bo
     return any(str(constant.value) not in texts for constant in constants)
 
 
-def _keys_without(
+def _are_all(
+    shown: Collection[Keys],
     block: Block,
     own: list[Predicate],
     policy: Policy,
     rows: Rows,
-) -> set[Keys]:
+) -> bool:
+    """Whether the rows that satisfy `own` have no other keys than those shown."""
     where: Predicate = All(tuple(own)) if own else Always(value=True)
     source = Source(block.tables, block.joins, where, block.optional)
+    if rows.facts is not None:
+        # Of many keys one that is not shown is soon found.
+        first = {name: rows.facts.first_shard(name) for name in block.tables}
+        instead = {name: part for name, part in first.items() if part != name}
+        if instead and not _keys_of(source, block, policy, rows, instead) <= set(shown):
+            return False
+    return _keys_of(source, block, policy, rows, {}) <= set(shown)
+
+
+def _keys_of(
+    source: Source, block: Block, policy: Policy, rows: Rows, instead: Mapping[str, str]
+) -> set[Keys]:
     named = [term_sql(unit.ref) for unit in block.units if unit.ref is not None]
     known = f" AND ({' OR '.join(f'{n} IS NOT NULL' for n in named)})" if named else ""
     keys = ", ".join(term_sql(term) for term in block.keys)
     # No more than so many keys are shown: one more, and some are not.
     fold = Fold(len(block.keys), enough=MAX_KEYS + 1)
     answer = rows.ask(
-        f"SELECT DISTINCT {keys} FROM {joint_from([source], policy)} "
+        f"SELECT DISTINCT {keys} FROM {joint_from([source], policy, instead)} "
         f"WHERE {belongs_sql(source)}{known} LIMIT {MAX_KEYS + 1}",
         fold,
     )

@@ -1,7 +1,7 @@
 """What is counted of the cells of a block where no unit is looked at, as SQL of our own.
 
 One statement reads the rows inside the filter, as the plain aggregate does. Another counts
-those outside.
+those outside; the more units they are seen to be of, the fewer of them have to be read.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from sandbox.passes.facts import Bounds, Facts
 from sandbox.passes.folds import Fold, Merge
 from sandbox.plan.block import Block
 from sandbox.plan.render import predicate_sql, term_sql
-from sandbox.plan.terms import Always, Kind, Ref
+from sandbox.plan.terms import Always, Kind, Predicate, Ref
 from sandbox.stages.atom_columns import AtomColumns, Exact
 from sandbox.stages.contrasts import contrast_inside_sql, tracks_outside
 from sandbox.stages.stage_one import MAX_CELLS, from_sql, known_sql
 
 OUTSIDE = "o"
+BUCKETS = 64  # of units, as bits of one number
 Column = tuple[str, str, Merge]  # name, expression, how parts of it merge
 
 
@@ -73,11 +74,22 @@ class RowStatements:
         conditions = [] if where == Always(value=True) else [predicate_sql(where)]
         return self._statement(given, columns, conditions)
 
-    def outside(self, instead: Mapping[str, str]) -> Counted:
-        """Return what counts the rows outside the filter, with tables read `instead`."""
-        conditions = [f"({predicate_sql(self._block.where)}) IS NOT TRUE"]
-        given = [*self._units(), f"TRUE AS {OUTSIDE}"]
-        return self._statement(given, self._counts([OUTSIDE]), conditions, instead)
+    def outside(self, instead: Mapping[str, str], where: Predicate) -> Counted:
+        """Return what counts rows on which `where` does not hold, tables read `instead`.
+
+        Beside them stand the buckets of each kind of unit that have any, one bit for each.
+        """
+        conditions = [f"({predicate_sql(where)}) IS NOT TRUE"]
+        units = enumerate(self._block.units)
+        named = [(i, term_sql(unit.ref)) for i, unit in units if unit.ref is not None]
+        given = [f"TRUE AS {OUTSIDE}", *self._units()]
+        given += [f"hash({name}) % {BUCKETS} AS b{i}" for i, name in named]
+        columns = self._counts([OUTSIDE])
+        columns += [
+            (f"{OUTSIDE}{i}_seen", f"bit_or(1::UBIGINT << b{i})", Merge.SUM)
+            for i, _ in named
+        ]
+        return self._statement(given, columns, conditions, instead)
 
     def count_name(self, condition: str, number: int) -> str:
         """Return the name under which a condition's rows are counted for one unit."""

@@ -14,11 +14,11 @@ from policies.document import AggregateRule, Policy
 from sandbox.disclosure.suppression import HIGHER_POWERS
 from sandbox.passes.folds import Fold, Merge
 from sandbox.plan.block import Aggregate, Block, Unit
+from sandbox.plan.joint_rows import read_sql
 from sandbox.plan.render import predicate_sql, term_sql
 from sandbox.plan.terms import Always, Ref
-from sandbox.quoting import quoted
 from sandbox.stages.atom_columns import AtomColumns, scales_of
-from sandbox.stages.contrasts import contrast_sql, tracks_outside
+from sandbox.stages.contrasts import contrast_inside_sql, contrast_sql, tracks_outside
 
 MAX_CELLS = 200_000
 
@@ -78,14 +78,17 @@ def statement(
     top: int | None = None,
     buckets: int | None = None,
     only: Sequence[str] = (),
+    inside: bool = False,
 ) -> Statement:
     """Return the pass of stage 1 for one unit.
 
     `top` largest contributions are kept, which costs several times the rest; None keeps
     the largest alone, which proves most cells safe. With `buckets` units are not told
     apart within a bucket. With `only`, the engine's types of the keys, the cells are those
-    whose keys stand in as many lists, which are the values of the statement.
+    whose keys stand in as many lists, which are the values of the statement. With `inside`
+    no row outside the filter is read: nobody is counted there.
     """
+    tracked = tracks_outside(block, policy) and not inside
     keys = [f"k{i}" for i in range(len(block.keys))]
     hidden = [f"h{i}" for i in range(len(block.hidden))]
     atoms = AtomColumns.of(block)
@@ -110,12 +113,12 @@ def statement(
     names += [name for name, _, _ in found]
     cells += [f"{expression} AS {name}" for name, expression, _ in found]
     merges += [largest if merge is Merge.LARGEST else merge for *_, merge in found]
-    base = base_sql(block, policy, unit, buckets=buckets)
+    base = base_sql(block, policy, unit, buckets=buckets, inside=inside)
     if only:
         base = _only_sql(base, [*keys, *hidden], only)
     sql = (
         f"WITH base AS ({base}), "
-        f"per_unit AS ({_per_unit(block, policy, unit, atoms)}) "
+        f"per_unit AS ({_per_unit(block, unit, atoms, tracked=tracked)}) "
         f"SELECT {', '.join(cells)} FROM per_unit"
     )
     return Statement(
@@ -146,19 +149,22 @@ def base_sql(
     *,
     more: tuple[str, ...] = (),
     buckets: int | None = None,
+    inside: bool = False,
 ) -> str:
     """Return the joined rows with keys k, hidden keys h, unit u, filter i, measures m.
 
-    `more` columns stand after these. With `buckets` u is that of the unit.
+    `more` columns stand after these. With `buckets` u is that of the unit. With `inside`
+    only rows come that satisfy the filter.
     """
-    outside = tracks_outside(block, policy)
+    outside = tracks_outside(block, policy) and not inside
     columns = [f"{term_sql(term)} AS k{i}" for i, term in enumerate(block.keys)]
     columns += [f"{term_sql(term)} AS h{i}" for i, term in enumerate(block.hidden)]
     columns += [
         f"{_unit_sql(unit, buckets)} AS u",
         f"{f'(({predicate_sql(block.where)}) IS TRUE)' if outside else 'TRUE'} AS i",
     ]
-    columns += [f"{text} AS x{j}" for j, text in enumerate(contrast_sql(block.where))]
+    contrasts = contrast_sql if outside else contrast_inside_sql
+    columns += [f"{text} AS x{j}" for j, text in enumerate(contrasts(block.where))]
     columns += [*AtomColumns.of(block).base(policy), *more]
     conditions = (
         [] if outside or block.where == Always(value=True) else [predicate_sql(block.where)]
@@ -194,14 +200,9 @@ def from_sql(block: Block, instead: Mapping[str, str] | None = None) -> str:
     Optional ones come last: a row stays where it has no partner there. A table that has a
     name in `instead` is read from what has that name.
     """
-
-    def read(name: str) -> str:
-        other = (instead or {}).get(name)
-        return quoted(name) if other is None else f"{quoted(other)} AS {quoted(name)}"
-
     first, *pending = sorted(block.tables, key=lambda name: name in block.optional)
     done = [first]
-    text = read(first)
+    text = read_sql(first, instead)
     while pending:
         for name in pending:
             conditions = [
@@ -212,7 +213,7 @@ def from_sql(block: Block, instead: Mapping[str, str] | None = None) -> str:
             ]
             if conditions:
                 word = "LEFT JOIN" if name in block.optional else "JOIN"
-                text += f" {word} {read(name)} ON {' AND '.join(conditions)}"
+                text += f" {word} {read_sql(name, instead)} ON {' AND '.join(conditions)}"
                 done.append(name)
                 pending.remove(name)
                 break
@@ -221,12 +222,10 @@ def from_sql(block: Block, instead: Mapping[str, str] | None = None) -> str:
     return text
 
 
-def _per_unit(block: Block, policy: Policy, unit: Unit, atoms: AtomColumns) -> str:
+def _per_unit(block: Block, unit: Unit, atoms: AtomColumns, *, tracked: bool) -> str:
     keys = [f"k{i}" for i in range(len(block.keys))]
     keys += [f"h{i}" for i in range(len(block.hidden))]
     contrasts = range(len(contrast_sql(block.where)))
-    # Where no row outside the filter is read, every row is inside.
-    tracked = tracks_outside(block, policy)
     if unit.ref is None:
         columns = [*keys, "TRUE AS known", "i::INTEGER AS r", "(NOT i)::INTEGER AS o"]
         columns += [f"x{j}::INTEGER AS x{j}" for j in contrasts]
@@ -238,6 +237,7 @@ def _per_unit(block: Block, policy: Policy, unit: Unit, atoms: AtomColumns) -> s
         "count(*) FILTER (NOT i) AS o" if tracked else "0 AS o",
     ]
     columns += [f"count(*) FILTER (x{j}) AS x{j}" for j in contrasts]
+    # Where no row outside the filter is read, every row is inside.
     columns += atoms.per_unit(tracked=tracked)
     return f"SELECT {', '.join(columns)} FROM base GROUP BY {', '.join((*keys, 'u'))}"
 

@@ -8,6 +8,7 @@ have enough units, or the sums are withheld.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from policies.document import Policy
@@ -18,6 +19,8 @@ from sandbox.plan.block import Block, Unit
 from sandbox.plan.views import View, by_name
 from sandbox.stages.stage_one import base_sql
 
+_SAMPLED = 16
+
 
 class Weights:
     """How many weights the joins of a block give its units, in each cell."""
@@ -27,38 +30,57 @@ class Weights:
         views = by_name(block.views)
         self._joins = sum(_joined(name, views, policy) for name in block.tables) - 1
         self._width = len(block.keys) + len(block.hidden)
-        self._asked: list[Answer] = []
+        self._asked: list[list[Answer]] = []
         if self._joins < 1 or not block.measured:
             return
         fold = Fold(self._width + 1, (Merge.SUM, Merge.MAX))
+        named = [unit for unit in block.units if unit.ref is not None]
+        few = self._joins + 1
+        # Where rows come in parts, all that is asked is run.
+        samples = (_SAMPLED, None) if rows.facts is not None else (None,)
         self._asked = [
-            rows.ask(_weights_sql(block, policy, unit, self._joins + 1), fold)
-            for unit in block.units
-            if unit.ref is not None
+            [
+                rows.ask(_weights_sql(block, policy, unit, few, sampled), fold)
+                for sampled in samples
+            ]
+            for unit in named
         ]
 
     def judge(self, cells: Sequence[Cell], min_units: int) -> None:
         """Withhold sums whose weights take few values, one of them for too few units."""
         found = {(*cell.keys, *cell.codes): cell for cell in cells}
-        for answer in self._asked:
-            for label, units in self._taken(answer).items():
+        judged = {name for name, cell in found.items() if cell.units}
+        for sample, *whole in self._asked:
+            if whole and judged <= self._with_many(sample):
+                continue  # what some units show, all do
+            for label, units in self._taken(*whole or [sample]).items():
                 cell = found.get(label)
                 if cell is not None and len(units) > 1 and min(units) < min_units:
                     for grounds in cell.unsafe_sums:
                         grounds.add(Ground.COMPLEMENT)
 
+    def _with_many(self, answer: Answer) -> set[tuple[object, ...]]:
+        """Return the cells whose units have more weights than there are sums."""
+        weights = Counter(row[: self._width] for row in answer.rows)
+        return {
+            row[: self._width]
+            for row in answer.rows
+            if max(_whole(row[-1]), weights[row[: self._width]]) > self._joins + 1
+        }
+
     def _taken(self, answer: Answer) -> dict[tuple[object, ...], list[int]]:
         """Return by cell the units of each weight, of cells with few weights."""
+        many = self._with_many(answer)
         found: dict[tuple[object, ...], list[int]] = {}
-        many = set()
         for row in answer.rows:
-            label, units, weights = row[: self._width], row[-2], row[-1]
-            assert isinstance(units, int)
-            assert isinstance(weights, int)
-            found.setdefault(label, []).append(units)
-            if weights > self._joins + 1 or len(found[label]) > self._joins + 1:
-                many.add(label)
-        return {label: units for label, units in found.items() if label not in many}
+            if row[: self._width] not in many:
+                found.setdefault(row[: self._width], []).append(_whole(row[-2]))
+        return found
+
+
+def _whole(value: object) -> int:
+    assert isinstance(value, int)
+    return value
 
 
 def _joined(name: str, views: Mapping[str, View], policy: Policy) -> int:
@@ -72,21 +94,25 @@ def _joined(name: str, views: Mapping[str, View], policy: Policy) -> int:
     return sum(_joined(part, views, policy) for part in view.tables)
 
 
-def _weights_sql(block: Block, policy: Policy, unit: Unit, few: int) -> str:
+def _weights_sql(
+    block: Block, policy: Policy, unit: Unit, few: int, sampled: int | None
+) -> str:
     """Return by cell each weight, its units, and how many weights the cell has here.
 
-    Of a cell with more than `few` weights one of them is enough: it has many.
+    Of a cell with more than `few` weights one of them is enough: it has many. Of units only
+    one in `sampled` is looked at.
     """
     keys = [f"k{i}" for i in range(len(block.keys))]
     keys += [f"h{i}" for i in range(len(block.hidden))]
     listed = "".join(f"{key}, " for key in keys)
     over = f"PARTITION BY {', '.join(keys)}" if keys else ""
+    some = f" AND hash(u) % {sampled} = 0" if sampled else ""
     return (
-        f"WITH base AS ({base_sql(block, policy, unit)}), "
-        f"per_unit AS (SELECT {listed}count(*) FILTER (i) AS weight FROM base "
-        f"WHERE u IS NOT NULL GROUP BY {listed}u), "
+        f"WITH base AS ({base_sql(block, policy, unit, inside=True)}), "
+        f"per_unit AS (SELECT {listed}count(*) AS weight FROM base "
+        f"WHERE u IS NOT NULL{some} GROUP BY {listed}u), "
         f"weights AS (SELECT {listed}weight, count(*) AS units FROM per_unit "
-        f"WHERE weight > 0 GROUP BY {listed}weight) "
+        f"GROUP BY {listed}weight) "
         f"SELECT {listed}weight, units, count(*) OVER ({over}) AS kinds FROM weights "
         f"QUALIFY kinds <= {few} OR row_number() OVER ({over}) = 1"
     )
