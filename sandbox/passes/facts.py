@@ -22,6 +22,7 @@ from sandbox.engine import FIRST_SHARD
 from sandbox.quoting import quoted, text_literal
 
 MOST_ROWS = "bonded.most_rows"  # key of a column's metadata in the files
+_FEW_ROWS = 2**16
 # Equal as values where they are equal as stored: no two texts, or dates, are one number.
 _ALIKE = {
     "integer": re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER"),
@@ -52,9 +53,18 @@ class Facts:
         self._types: dict[str, dict[str, str]] = {}
         self._most: dict[tuple[str, str], int] = {}
 
-    def first_shard(self, table: str) -> str:
-        """Return the name under which some rows of a table can be read, or all of them."""
-        return table + FIRST_SHARD if len(self._paths.get(table, ())) > 1 else table
+    def samples(self, tables: Sequence[str]) -> list[dict[str, str]]:
+        """Return what may be read instead of some of the tables, to see some of their rows.
+
+        Relations by table; what comes first has the fewest rows.
+        """
+        shards = {t: len(self._paths.get(t, ())) for t in tables}
+        first = {t: quoted(t + FIRST_SHARD) for t, count in shards.items() if count > 1}
+        if not first:
+            return []
+        largest = max(first, key=lambda table: shards[table])
+        few = f"(SELECT * FROM {first[largest]} LIMIT {_FEW_ROWS})"
+        return [{**first, largest: few}, first]
 
     def bounds(self, table: str, columns: Sequence[str]) -> dict[str, Bounds]:
         """Return the bounds of columns of a table."""

@@ -65,6 +65,9 @@ class Rows(Protocol):
     def ask(self, sql: str, fold: Fold, values: Sequence[object] = ()) -> Answer:
         """Return what will be the rows of `sql`, whose columns are as `fold` says."""
 
+    def keep(self, name: str, sql: str) -> None:
+        """Keep the rows of `sql` under `name` where `facts` are known."""
+
     def materialise(self, views: Iterable[View], policy: Policy) -> None:
         """Let each view be read under its name from now on."""
 
@@ -87,6 +90,12 @@ class Whole:
 
         answer = Answer(run)
         return answer
+
+    def keep(self, name: str, sql: str) -> None:
+        """Keep the rows of `sql` under `name`, in memory, in place of those before."""
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {quoted(name)} AS {sql}"
+        ).fetchall()
 
     def materialise(self, views: Iterable[View], policy: Policy) -> None:
         """Make each view in the engine, once; each stands after those it reads."""
@@ -149,6 +158,10 @@ class InParts:
         answer = Answer(self._sweep)
         self._pending.append(_Asked(sql, fold, values, answer))
         return answer
+
+    def keep(self, name: str, sql: str) -> None:  # noqa: ARG002 - nothing is kept
+        """Raise AssertionError: rows of one part are not those of the whole."""
+        raise AssertionError("rows that come in parts were to be kept")
 
     def materialise(self, views: Iterable[View], policy: Policy) -> None:
         """Remember each view; it is made in each part where a statement reads it."""

@@ -73,8 +73,8 @@ def joint_from(
 ) -> str:
     """Return FROM over every table of the sources, public ones joined outwards.
 
-    A table that has a name in `instead` is read from what has that name. Requires that
-    every two of the sources agree.
+    A table that is named in `instead` is read from the relation there. Requires that every
+    two of the sources agree.
     """
 
     def read(name: str) -> str:
@@ -113,9 +113,9 @@ def joint_from(
 
 
 def read_sql(name: str, instead: Mapping[str, str] | None) -> str:
-    """Return a table as FROM reads it: from what stands `instead` of it, if anything."""
+    """Return a table as FROM reads it: from the relation `instead` of it, if there is one."""
     other = (instead or {}).get(name)
-    return quoted(name) if other is None else f"{quoted(other)} AS {quoted(name)}"
+    return quoted(name) if other is None else f"{other} AS {quoted(name)}"
 
 
 def unit_sql(ref: Ref, sources: Sequence[Source]) -> str:

@@ -5,8 +5,8 @@ more, and nobody contributes more than M times the largest value that a column h
 nothing beside a cell of many rows. It costs what the plain aggregate costs. What it proves
 safe is safe by units; the rest is judged again by those who look at units.
 
-Rows outside the filter are counted in the first file of each table first, and by conditions
-that read no other table: those found are outside, and more than enough are not needed.
+Rows outside the filter are counted among few rows first, and by conditions that read no
+other table: those found are outside, and more than enough are not needed.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ from sandbox.passes.rows import Answer, Rows
 from sandbox.plan.atoms import Product
 from sandbox.plan.block import Block, Unit
 from sandbox.plan.exact import exact_sql, narrow_sql
-from sandbox.plan.terms import Kind, Predicate
+from sandbox.plan.terms import Always, Kind, Predicate, members_in
 from sandbox.stages.atom_columns import decimals_of, scales_of
 from sandbox.stages.cell_reading import is_determined, number_of, out_of_range, total_of
 from sandbox.stages.contrasts import without_members
+from sandbox.stages.inside import Inside
 from sandbox.stages.row_statements import OUTSIDE, Counted, RowStatements
 from sandbox.stages.stage_one import counts_units
 from sandbox.stages.unit_rows import most_rows
 
+_MOST_VALUES = 50  # of a key, to be looked for by name
 Name = tuple[object, ...]
 Named = Mapping[str, object]
 
@@ -55,22 +57,32 @@ class ByRows:
         rows: Rows,
         facts: Facts,
         most: Mapping[Unit, int],
+        inside: Inside,
     ) -> None:
         """Requires that no unit has more than `most` rows in FROM; `of` finds these."""
         self._block, self._policy, self._rows, self._facts = block, policy, rows, facts
-        self._most = most
+        self._most, self._rows_inside = most, inside
         self._statements = RowStatements(block, policy, facts)
         self._width = len(block.keys) + len(block.hidden)
 
     @staticmethod
-    def of(block: Block, policy: Policy, rows: Rows) -> ByRows | None:
-        """Return the proofs of a block; None where rows prove nothing of it."""
+    def of(block: Block, policy: Policy, rows: Rows, inside: Inside) -> ByRows | None:
+        """Return the proofs of a block; None where rows prove nothing of it.
+
+        Afterwards `inside` keeps its rows if they are few, and dear to join again.
+        """
         facts = rows.facts
         if facts is None or counts_units(block):
             return None
         found = {unit: most_rows(block, unit, policy, facts) for unit in block.units}
         most = {unit: number for unit, number in found.items() if number is not None}
-        return ByRows(block, policy, rows, facts, most) if len(most) == len(found) else None
+        if len(most) < len(found):
+            return None
+        if block.where != Always(value=True) and (
+            len(block.tables) > 1 or members_in(block.where)
+        ):
+            inside.keep()
+        return ByRows(block, policy, rows, facts, most, inside)
 
     def cells(self, copies: int) -> Bounded:
         """Return the cells that have rows inside the filter.
@@ -95,8 +107,9 @@ class ByRows:
 
     def _inside(self) -> tuple[Counted, Answer]:
         """Read the rows inside the filter, by narrow types where these hold all values."""
+        kept = self._rows_inside.kept_sql if self._rows_inside.are_few else None
         for exact in (narrow_sql, exact_sql):
-            made = self._statements.inside(exact)
+            made = self._statements.inside(exact, kept)
             answer = self._rows.ask(made.sql, made.fold)
             try:
                 _ = answer.rows
@@ -109,14 +122,13 @@ class ByRows:
         """Count the rows outside the filter, by cell: all of them, or enough in each."""
         if not self._statements.tracks_outside:
             return {}
-        first = {name: self._facts.first_shard(name) for name in self._block.tables}
-        instead = {name: part for name, part in first.items() if part != name}
         plain = without_members(self._block.where)
-        if instead or plain != self._block.where:
-            found = self._counted_outside(instead, plain)
+        samples = self._facts.samples(self._block.tables)
+        for instead in [*samples, *([{}] if plain != self._block.where else [])]:
+            found = self._counted_outside(instead, plain, labels)
             if all(self._is_enough(found.get(label)) for label in labels):
                 return found
-        return self._counted_outside({}, self._block.where)
+        return self._counted_outside({}, self._block.where, labels)
 
     def _is_enough(self, named: Named | None) -> bool:
         least = max(rule.min_units for rule in self._policy.aggregate_rules)
@@ -131,10 +143,19 @@ class ByRows:
         return max(seen, self._counted(number, OUTSIDE, named))
 
     def _counted_outside(
-        self, instead: Mapping[str, str], where: Predicate
+        self, instead: Mapping[str, str], where: Predicate, labels: Sequence[Name]
     ) -> dict[Name, Named]:
-        made = self._statements.outside(instead, where)
-        answer = self._rows.ask(made.sql, made.fold)
+        # Nothing but the cells that have rows inside is looked for.
+        values = [
+            list(dict.fromkeys(label[place] for label in labels))
+            for place in range(self._width)
+        ]
+        few = [v if len(v) <= _MOST_VALUES and None not in v else None for v in values]
+        made = self._statements.outside(
+            instead, where, [None if v is None else len(v) for v in few]
+        )
+        given = [value for v in few for value in v or ()]
+        answer = self._rows.ask(made.sql, made.fold, given)
         return {
             row[: self._width]: dict(zip(made.names, row, strict=True))
             for row in answer.rows

@@ -20,6 +20,7 @@ from sandbox.plan.terms import refs_of
 from sandbox.stages.by_rows import Bounded, ByRows
 from sandbox.stages.cell_reading import read_cells
 from sandbox.stages.contrasts import tracks_outside
+from sandbox.stages.inside import Inside
 from sandbox.stages.stage_one import Statement, buckets_of, statement, top_needed
 
 # More cells than this are all computed again: as lists of values they would be slow.
@@ -50,14 +51,20 @@ class StageOne:
     """The cells of a block, for each of its units."""
 
     def __init__(
-        self, block: Block, policy: Policy, rule: AggregateRule, rows: Rows
+        self,
+        block: Block,
+        policy: Policy,
+        rule: AggregateRule,
+        rows: Rows,
+        inside: Inside,
     ) -> None:
         """Ask; the views of the block must be known to `rows` and `policy`."""
         self._block, self._policy, self._rule, self._rows = block, policy, rule, rows
+        self._inside = inside
         self._sensitive = tracks_outside(block, policy) and _filters_sensitively(
             block, policy
         )
-        self._by_rows = ByRows.of(block, policy, rows)
+        self._by_rows = ByRows.of(block, policy, rows, inside)
         self._asked = [(unit, *self._ask(unit)) for unit in block.units]
 
     def _ask(self, unit: Unit) -> tuple[Statement, Answer]:
@@ -101,10 +108,13 @@ class StageOne:
             if read_again > sum(cell.n for cell in cells) // _OPEN_SHARE:
                 return self._judged(unit, made, answer)
             return self._completed(unit, cells, types)
+        if not self._inside.are_few and unproven:
+            self._inside.keep(sum(cell.n for cell in cells))
         outside = {_name(cell): cell.outside for cell in cells}
         buckets = buckets_of(self._block, unit, self._policy)
         if read_again > _MANY_ROWS and buckets is not None:
-            less = statement(self._block, self._policy, unit, buckets=buckets, inside=True)
+            base = self._inside.base_sql(unit, buckets=buckets)
+            less = statement(self._block, self._policy, unit, inside=base)
             again = self._rows.ask(less.sql, less.fold)
             cells, _ = self._read(less, again, copies=None, outside=outside)
         return self._completed(unit, cells, types, outside=outside)
@@ -156,10 +166,10 @@ class StageOne:
         values = [[name[place] for name in names] for place in range(len(only))]
         # One largest contribution proves most; several are worth their price only then.
         for top in (None, top_needed(self._rule)):
+            base = None if outside is None else self._inside.base_sql(unit)
             made = statement(
-                self._block, self._policy, unit, top=top, only=only,
-                inside=outside is not None,
-            )  # fmt: skip
+                self._block, self._policy, unit, top=top, only=only, inside=base
+            )
             answer = self._rows.ask(made.sql, made.fold, values)
             found, types = self._read(
                 made, answer, copies=1 if top else None, outside=outside

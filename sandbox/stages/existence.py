@@ -7,6 +7,8 @@ one that the query's own text names, or one that the same groups have without th
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Collection, Mapping
 
 from policies.document import Policy
@@ -14,7 +16,7 @@ from sandbox.passes.folds import Fold
 from sandbox.passes.rows import Rows
 from sandbox.plan.block import Block
 from sandbox.plan.joint_rows import Source, belongs_sql, joint_from
-from sandbox.plan.render import term_sql
+from sandbox.plan.render import predicate_sql, term_sql
 from sandbox.plan.terms import (
     All,
     Always,
@@ -29,13 +31,17 @@ from sandbox.plan.terms import (
     Term,
     Truth,
     Within,
+    members_in,
     refs_of,
 )
 from sandbox.plan.view_columns import extended
+from sandbox.plan.views import by_name
+from sandbox.quoting import quoted
 from sandbox.stages.unfiltered import Unfiltered
 
 Keys = tuple[object, ...]
 MAX_KEYS = 200_000
+_FEW = 2_000  # combinations of keys
 # `regexp_extract(city, '^Tinyville$')` has a key of its own for one city, as CASE has.
 _NAMES_VALUES = frozenset({"regexp_extract", "regexp_replace", "instr", "replace"})
 
@@ -152,13 +158,45 @@ def _are_all(
     """Whether the rows that satisfy `own` have no other keys than those shown."""
     where: Predicate = All(tuple(own)) if own else Always(value=True)
     source = Source(block.tables, block.joins, where, block.optional)
+    if _product_of_keys(block, own, policy, rows) <= set(shown):
+        return True
     if rows.facts is not None:
         # Of many keys one that is not shown is soon found.
-        first = {name: rows.facts.first_shard(name) for name in block.tables}
-        instead = {name: part for name, part in first.items() if part != name}
-        if instead and not _keys_of(source, block, policy, rows, instead) <= set(shown):
-            return False
+        for instead in rows.facts.samples(block.tables)[:1]:
+            if not _keys_of(source, block, policy, rows, instead) <= set(shown):
+                return False
     return _keys_of(source, block, policy, rows, {}) <= set(shown)
+
+
+def _product_of_keys(
+    block: Block, own: list[Predicate], policy: Policy, rows: Rows
+) -> set[Keys | None]:
+    """Return all combinations of what each key is in its own table; None: or more.
+
+    Every joined row has one of them, so that nothing need be joined where all are shown.
+    """
+    # Of a table joined outwards a row may be missing; of a view rows are dear to make.
+    views = by_name(block.views)
+    columns: list[list[object]] = []
+    for term in block.keys:
+        tables = {ref.table for ref in refs_of(term)}
+        name = tables.pop() if len(tables) == 1 else ""
+        if policy.table(name) is None or name in views or name in block.optional:
+            return {None}
+        conditions = [
+            predicate_sql(item)
+            for item in own
+            if {ref.table for ref in refs_of(item)} == {name} and not members_in(item)
+        ]
+        where = f" WHERE {' AND '.join(f'({c})' for c in conditions)}" if conditions else ""
+        answer = rows.ask(
+            f"SELECT DISTINCT {term_sql(term)} FROM {quoted(name)}{where} LIMIT {_FEW + 1}",
+            Fold(1, enough=_FEW + 1),
+        )
+        columns.append([row[0] for row in answer.rows])
+    if math.prod(map(len, columns)) > _FEW:
+        return {None}
+    return set(itertools.product(*columns))
 
 
 def _keys_of(

@@ -34,6 +34,7 @@ from sandbox.stages.cells import Found, StageOne
 from sandbox.stages.contrasts import is_dimension
 from sandbox.stages.counted_within import CountedWithin
 from sandbox.stages.existence import may_lack
+from sandbox.stages.inside import Inside
 from sandbox.stages.left_out import LeftOut
 from sandbox.stages.quantile_bins import histograms
 from sandbox.stages.reentry import filled, needed_before, public_in
@@ -206,10 +207,11 @@ def control(
     rows = holding.rows_for([block, *pasts])
     rows.materialise(block.views, policy)
     policy = extended(policy, block.views)
-    stage_one = StageOne(block, policy, rule, rows)
+    inside = Inside(block, policy, rows)
+    stage_one = StageOne(block, policy, rule, rows, inside)
     left_out = LeftOut(block, policy, rows)
     counted_within = CountedWithin(block, policy, rows)
-    weights = Weights(block, policy, rows)
+    weights = Weights(block, policy, rows, inside)
     comparing = past.Comparing(block, policy, rule, pasts, rows)
     beside = Beside(block, policy, rule, rows)
 
@@ -278,7 +280,9 @@ def _histograms(
     """Take away the quantiles whose bins are too close to what left; return the entries."""
     entries: list[str] = []
     for item in histograms(block, policy):
-        stage_one = StageOne(item.block, policy, rule, rows)
+        stage_one = StageOne(
+            item.block, policy, rule, rows, Inside(item.block, policy, rows)
+        )
         pasts = earlier(item.block, entries)
         comparing = past.Comparing(item.block, policy, rule, pasts, rows)
         found = stage_one.cells()

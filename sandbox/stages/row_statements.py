@@ -14,10 +14,10 @@ from sandbox.passes.facts import Bounds, Facts
 from sandbox.passes.folds import Fold, Merge
 from sandbox.plan.block import Block
 from sandbox.plan.render import predicate_sql, term_sql
-from sandbox.plan.terms import Always, Kind, Predicate, Ref
+from sandbox.plan.terms import Kind, Predicate, Ref
 from sandbox.stages.atom_columns import AtomColumns, Exact
 from sandbox.stages.contrasts import contrast_inside_sql, tracks_outside
-from sandbox.stages.stage_one import MAX_CELLS, from_sql, known_sql
+from sandbox.stages.stage_one import MAX_CELLS, joined_sql
 
 OUTSIDE = "o"
 BUCKETS = 64  # of units, as bits of one number
@@ -59,8 +59,11 @@ class RowStatements:
             and (ref not in self.bounds or self.bounds[ref].largest is None)
         ]
 
-    def inside(self, exact: Exact) -> Counted:
-        """Return what reads the rows inside the filter; `exact` writes each measure."""
+    def inside(self, exact: Exact, kept: str | None = None) -> Counted:
+        """Return what reads the rows inside the filter; `exact` writes each measure.
+
+        Those of `kept` where it is given: a statement that has all their columns.
+        """
         given = [*self._units(), *self.atoms.base(self._policy, exact)]
         given += [f"{text} AS x{j}" for j, text in enumerate(self.contrasts)]
         columns: list[Column] = [("n", "count(*)", Merge.SUM)]
@@ -70,16 +73,24 @@ class RowStatements:
         for number in self.unbounded:
             columns.append((f"lo{number}", f"min(m{number})", Merge.MIN))
             columns.append((f"hi{number}", f"max(m{number})", Merge.MAX))
-        where = self._block.where
-        conditions = [] if where == Always(value=True) else [predicate_sql(where)]
-        return self._statement(given, columns, conditions)
+        return self._statement(given, columns, is_filtered=True, base=kept)
 
-    def outside(self, instead: Mapping[str, str], where: Predicate) -> Counted:
+    def outside(
+        self, instead: Mapping[str, str], where: Predicate, values: Sequence[int | None]
+    ) -> Counted:
         """Return what counts rows on which `where` does not hold, tables read `instead`.
 
         Beside them stand the buckets of each kind of unit that have any, one bit for each.
+        `values` says of each key how many values, given with the statement, it is to have;
+        None: any.
         """
         conditions = [f"({predicate_sql(where)}) IS NOT TRUE"]
+        terms = (*self._block.keys, *self._block.hidden)
+        conditions += [
+            f"{term_sql(term)} IN ({', '.join('?' * count)})"
+            for term, count in zip(terms, values, strict=True)
+            if count is not None
+        ]
         units = enumerate(self._block.units)
         named = [(i, term_sql(unit.ref)) for i, unit in units if unit.ref is not None]
         given = [f"TRUE AS {OUTSIDE}", *self._units()]
@@ -89,7 +100,7 @@ class RowStatements:
             (f"{OUTSIDE}{i}_seen", f"bit_or(1::UBIGINT << b{i})", Merge.SUM)
             for i, _ in named
         ]
-        return self._statement(given, columns, conditions, instead)
+        return self._statement(given, columns, conditions=conditions, instead=instead)
 
     def count_name(self, condition: str, number: int) -> str:
         """Return the name under which a condition's rows are counted for one unit."""
@@ -152,17 +163,20 @@ class RowStatements:
         self,
         given: Sequence[str],
         columns: Sequence[Column],
-        conditions: Sequence[str],
+        *,
+        is_filtered: bool = False,
+        conditions: Sequence[str] = (),
         instead: Mapping[str, str] | None = None,
+        base: str | None = None,
     ) -> Counted:
         block = self._block
         keys = [f"k{i}" for i in range(len(block.keys))]
         keys += [f"h{i}" for i in range(len(block.hidden))]
         terms = zip((*block.keys, *block.hidden), keys, strict=True)
         rows = [*(f"{term_sql(term)} AS {key}" for term, key in terms), *given]
-        where = " AND ".join(f"({item})" for item in (*known_sql(block), *conditions))
-        base = f"SELECT {', '.join(rows) or '1'} FROM {from_sql(block, instead)}"
-        base += f" WHERE {where}" if where else ""
+        base = base or joined_sql(
+            block, rows or ["1"], is_filtered=is_filtered, more=conditions, instead=instead
+        )
         shown = ", ".join([*keys, *(f"{text} AS {name}" for name, text, _ in columns)])
         grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
         return Counted(

@@ -78,17 +78,17 @@ def statement(
     top: int | None = None,
     buckets: int | None = None,
     only: Sequence[str] = (),
-    inside: bool = False,
+    inside: str | None = None,
 ) -> Statement:
     """Return the pass of stage 1 for one unit.
 
     `top` largest contributions are kept, which costs several times the rest; None keeps
     the largest alone, which proves most cells safe. With `buckets` units are not told
     apart within a bucket. With `only`, the engine's types of the keys, the cells are those
-    whose keys stand in as many lists, which are the values of the statement. With `inside`
-    no row outside the filter is read: nobody is counted there.
+    whose keys stand in as many lists, which are the values of the statement. `inside` are
+    rows to read instead, all of them in the filter: then nobody is counted outside.
     """
-    tracked = tracks_outside(block, policy) and not inside
+    tracked = tracks_outside(block, policy) and inside is None
     keys = [f"k{i}" for i in range(len(block.keys))]
     hidden = [f"h{i}" for i in range(len(block.hidden))]
     atoms = AtomColumns.of(block)
@@ -113,7 +113,7 @@ def statement(
     names += [name for name, _, _ in found]
     cells += [f"{expression} AS {name}" for name, expression, _ in found]
     merges += [largest if merge is Merge.LARGEST else merge for *_, merge in found]
-    base = base_sql(block, policy, unit, buckets=buckets, inside=inside)
+    base = base_sql(block, policy, unit, buckets=buckets) if inside is None else inside
     if only:
         base = _only_sql(base, [*keys, *hidden], only)
     sql = (
@@ -166,39 +166,52 @@ def base_sql(
     contrasts = contrast_sql if outside else contrast_inside_sql
     columns += [f"{text} AS x{j}" for j, text in enumerate(contrasts(block.where))]
     columns += [*AtomColumns.of(block).base(policy), *more]
-    conditions = (
-        [] if outside or block.where == Always(value=True) else [predicate_sql(block.where)]
-    )
-    conditions += known_sql(block)
+    return joined_sql(block, columns, is_filtered=not outside)
+
+
+def joined_sql(
+    block: Block,
+    columns: Sequence[str],
+    *,
+    is_filtered: bool,
+    more: Sequence[str] = (),
+    instead: Mapping[str, str] | None = None,
+) -> str:
+    """Return columns of the joined rows that are somebody's and satisfy `more` conditions.
+
+    Those alone that satisfy the filter, if it `is_filtered`; a table that is named in
+    `instead` is read from the relation there.
+    """
+    conditions = list(more)
+    if is_filtered and block.where != Always(value=True):
+        conditions.append(predicate_sql(block.where))
+    named = [term_sql(item.ref) for item in block.units if item.ref is not None]
+    if named:
+        # Rows without a unit are nobody's, and protect nobody: they are left out.
+        conditions.append(" OR ".join(f"{name} IS NOT NULL" for name in named))
     where = " AND ".join(f"({condition})" for condition in conditions)
-    return f"SELECT {', '.join(columns)} FROM {from_sql(block)}" + (
+    return f"SELECT {', '.join(columns)} FROM {from_sql(block, instead)}" + (
         f" WHERE {where}" if where else ""
     )
-
-
-def known_sql(block: Block) -> list[str]:
-    """Return the condition that a row is somebody's, if there is one.
-
-    Rows without a unit are nobody's, and protect nobody: they are left out.
-    """
-    named = [term_sql(item.ref) for item in block.units if item.ref is not None]
-    return [" OR ".join(f"{name} IS NOT NULL" for name in named)] if named else []
 
 
 def _unit_sql(unit: Unit, buckets: int | None) -> str:
     if unit.ref is None:
         return "NULL"
     name = term_sql(unit.ref)
-    if buckets is None:
-        return name
+    return name if buckets is None else bucket_sql(name, buckets)
+
+
+def bucket_sql(name: str, buckets: int) -> str:
+    """Return the bucket of a unit; who is nobody is in none."""
     return f"CASE WHEN {name} IS NOT NULL THEN hash({name}) % {buckets} END"
 
 
 def from_sql(block: Block, instead: Mapping[str, str] | None = None) -> str:
     """Return FROM with its joins; each table after the first joins those before it.
 
-    Optional ones come last: a row stays where it has no partner there. A table that has a
-    name in `instead` is read from what has that name.
+    Optional ones come last: a row stays where it has no partner there. A table that is named
+    in `instead` is read from the relation there.
     """
     first, *pending = sorted(block.tables, key=lambda name: name in block.optional)
     done = [first]

@@ -17,7 +17,7 @@ from sandbox.passes.folds import Fold, Merge
 from sandbox.passes.rows import Answer, Rows
 from sandbox.plan.block import Block, Unit
 from sandbox.plan.views import View, by_name
-from sandbox.stages.stage_one import base_sql
+from sandbox.stages.inside import Inside
 
 _SAMPLED = 16
 
@@ -25,39 +25,44 @@ _SAMPLED = 16
 class Weights:
     """How many weights the joins of a block give its units, in each cell."""
 
-    def __init__(self, block: Block, policy: Policy, rows: Rows) -> None:
+    def __init__(self, block: Block, policy: Policy, rows: Rows, inside: Inside) -> None:
         """Ask; the views of the block must be known to `rows` and `policy`."""
         views = by_name(block.views)
-        self._joins = sum(_joined(name, views, policy) for name in block.tables) - 1
-        self._width = len(block.keys) + len(block.hidden)
-        self._asked: list[list[Answer]] = []
-        if self._joins < 1 or not block.measured:
-            return
-        fold = Fold(self._width + 1, (Merge.SUM, Merge.MAX))
+        joins = sum(_joined(name, views, policy) for name in block.tables) - 1
         named = [unit for unit in block.units if unit.ref is not None]
-        few = self._joins + 1
-        # Where rows come in parts, all that is asked is run.
-        samples = (_SAMPLED, None) if rows.facts is not None else (None,)
-        self._asked = [
-            [
-                rows.ask(_weights_sql(block, policy, unit, few, sampled), fold)
-                for sampled in samples
-            ]
-            for unit in named
-        ]
+        self._units = named if joins >= 1 and block.measured else []
+        self._block, self._few, self._rows, self._inside = block, joins + 1, rows, inside
+        self._width = len(block.keys) + len(block.hidden)
+        # What comes in parts is asked with the rest, or it would be read once more.
+        self._asked = (
+            {unit: self._ask(unit) for unit in self._units} if rows.facts is None else {}
+        )
 
     def judge(self, cells: Sequence[Cell], min_units: int) -> None:
         """Withhold sums whose weights take few values, one of them for too few units."""
         found = {(*cell.keys, *cell.codes): cell for cell in cells}
         judged = {name for name, cell in found.items() if cell.units}
-        for sample, *whole in self._asked:
-            if whole and judged <= self._with_many(sample):
-                continue  # what some units show, all do
-            for label, units in self._taken(*whole or [sample]).items():
+        for unit in self._units:
+            answer = self._asked.get(unit)
+            if answer is None:
+                # What some units show, all do.
+                if not self._inside.are_few and judged <= self._with_many(
+                    self._ask(unit, sampled=_SAMPLED)
+                ):
+                    continue
+                answer = self._ask(unit)
+            for label, units in self._taken(answer).items():
                 cell = found.get(label)
                 if cell is not None and len(units) > 1 and min(units) < min_units:
                     for grounds in cell.unsafe_sums:
                         grounds.add(Ground.COMPLEMENT)
+
+    def _ask(self, unit: Unit, *, sampled: int | None = None) -> Answer:
+        base = self._inside.base_sql(unit)
+        return self._rows.ask(
+            _weights_sql(self._block, base, self._few, sampled),
+            Fold(self._width + 1, (Merge.SUM, Merge.MAX)),
+        )
 
     def _with_many(self, answer: Answer) -> set[tuple[object, ...]]:
         """Return the cells whose units have more weights than there are sums."""
@@ -65,7 +70,7 @@ class Weights:
         return {
             row[: self._width]
             for row in answer.rows
-            if max(_whole(row[-1]), weights[row[: self._width]]) > self._joins + 1
+            if max(_whole(row[-1]), weights[row[: self._width]]) > self._few
         }
 
     def _taken(self, answer: Answer) -> dict[tuple[object, ...], list[int]]:
@@ -94,13 +99,11 @@ def _joined(name: str, views: Mapping[str, View], policy: Policy) -> int:
     return sum(_joined(part, views, policy) for part in view.tables)
 
 
-def _weights_sql(
-    block: Block, policy: Policy, unit: Unit, few: int, sampled: int | None
-) -> str:
+def _weights_sql(block: Block, base: str, few: int, sampled: int | None) -> str:
     """Return by cell each weight, its units, and how many weights the cell has here.
 
-    Of a cell with more than `few` weights one of them is enough: it has many. Of units only
-    one in `sampled` is looked at.
+    `base` are the rows inside the filter. Of a cell with more than `few` weights one of
+    them is enough: it has many. Of units only one in `sampled` is looked at.
     """
     keys = [f"k{i}" for i in range(len(block.keys))]
     keys += [f"h{i}" for i in range(len(block.hidden))]
@@ -108,7 +111,7 @@ def _weights_sql(
     over = f"PARTITION BY {', '.join(keys)}" if keys else ""
     some = f" AND hash(u) % {sampled} = 0" if sampled else ""
     return (
-        f"WITH base AS ({base_sql(block, policy, unit, inside=True)}), "
+        f"WITH base AS ({base}), "
         f"per_unit AS (SELECT {listed}count(*) AS weight FROM base "
         f"WHERE u IS NOT NULL{some} GROUP BY {listed}u), "
         f"weights AS (SELECT {listed}weight, count(*) AS units FROM per_unit "
