@@ -42,16 +42,17 @@ def values_of(
     pieces: Sequence[Cell],
     distinct: Mapping[int, int | float],
     *,
+    position: Mapping[Product, int],
     tracked: frozenset[int] = frozenset(),
     min_units: int = 1,
 ) -> tuple[Value, ...]:
     """Return the value of each aggregate of the block over the cells of one visible group.
 
     `distinct` holds, by aggregate number, what was counted beside the cells: distinct units
-    over several pieces, distinct values, quantiles; what is missing there is withheld;
-    `tracked` the hidden keys whose few remaining units would be told by a difference.
+    over several pieces, distinct values, quantiles; what is missing there is withheld.
+    `position` is that of each atom among those of a cell; `tracked` are the hidden keys
+    whose few remaining units would be told by a difference.
     """
-    position = {atom: index for index, atom in enumerate(block.measured)}
     found = []
     for index, item in enumerate(block.aggregates):
         value = _value(item, pieces, position, distinct.get(index))

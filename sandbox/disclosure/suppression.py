@@ -12,6 +12,8 @@ from fractions import Fraction
 from policies.document import AggregateRule, Dominance
 from sandbox.disclosure.cell import Cell, Contribution, Ground, Total
 
+# Doubles are exact to 16 digits; what differs in the ninth is told by fractions.
+_SURELY_LESS = 1 - 1e-9
 HIGHER_POWERS = 5  # a third or fourth power needs so many times min_units units
 
 
@@ -24,6 +26,8 @@ def is_dominated(top: Sequence[Total], total: Total, rule: Dominance) -> bool:
     """
     if total <= 0 or not top:
         return False
+    if _is_far_from_dominated(top, total, rule):
+        return False
     whole = Fraction(total)
     if rule.n is not None and rule.share is not None:
         largest = sum((Fraction(item) for item in top[: rule.n]), Fraction(0))
@@ -35,6 +39,21 @@ def is_dominated(top: Sequence[Total], total: Total, rule: Dominance) -> bool:
         if (whole - first - second) * 100 <= Fraction(rule.p_percent) * first:
             return True
     return False
+
+
+def _is_far_from_dominated(top: Sequence[Total], total: Total, rule: Dominance) -> bool:
+    """Whether rounding cannot make the difference: exact fractions cost a hundred times."""
+    whole, first, second = (
+        float(total),
+        float(top[0]),
+        float(top[-1 if len(top) < 2 else 1]),
+    )
+    most = (rule.n or 0) * first
+    left = whole - first - second
+    return (rule.share is None or most < _SURELY_LESS * float(rule.share) * whole) and (
+        rule.p_percent is None
+        or left * 100 * _SURELY_LESS > float(rule.p_percent) * first > 0
+    )
 
 
 def judge(cells: Iterable[Cell], rule: AggregateRule, *, sensitive_filter: bool) -> None:

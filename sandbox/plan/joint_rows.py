@@ -113,7 +113,7 @@ def joint_from(
 
 
 def read_sql(name: str, instead: Mapping[str, str] | None) -> str:
-    """Return a table as FROM reads it: from the relation `instead` of it, if there is one."""
+    """Return a table as FROM reads it: from the relation `instead` of it, if any."""
     other = (instead or {}).get(name)
     return quoted(name) if other is None else f"{other} AS {quoted(name)}"
 

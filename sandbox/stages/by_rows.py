@@ -33,6 +33,7 @@ from sandbox.stages.inside import Inside
 from sandbox.stages.row_statements import OUTSIDE, Counted, RowStatements
 from sandbox.stages.stage_one import counts_units
 from sandbox.stages.unit_rows import most_rows
+from sandbox.stages.units_counted import buckets_seen
 
 _MOST_VALUES = 50  # of a key, to be looked for by name
 Name = tuple[object, ...]
@@ -63,6 +64,8 @@ class ByRows:
         self._block, self._policy, self._rows, self._facts = block, policy, rows, facts
         self._most, self._rows_inside = most, inside
         self._statements = RowStatements(block, policy, facts)
+        self._measured = block.measured
+        self._scales = scales_of(block, policy)
         self._width = len(block.keys) + len(block.hidden)
 
     @staticmethod
@@ -139,7 +142,7 @@ class ByRows:
 
     def _units_outside(self, number: int, named: Named) -> int:
         """Return how many units of one kind have rows outside, at least."""
-        seen = _whole(named.get(f"{OUTSIDE}{number}_seen")).bit_count()
+        seen = buckets_seen(named.get(f"{OUTSIDE}{number}_seen"))
         return max(seen, self._counted(number, OUTSIDE, named))
 
     def _counted_outside(
@@ -195,13 +198,12 @@ class ByRows:
     def _contributions(
         self, unit: Unit, named: Named, *, n: int, known: int, copies: int
     ) -> tuple[Contribution, ...]:
-        atoms, measured = self._statements.atoms, self._block.measured
+        atoms, measured = self._statements.atoms, self._measured
         for i, _ in enumerate(atoms.presences):
             named = {f"p{i}_n": n, **named}
-        scales = scales_of(self._block, self._policy)
         totals = {
             atom: total_of(named, atoms, atom, scale)
-            for atom, scale in zip(measured, scales, strict=True)
+            for atom, scale in zip(measured, self._scales, strict=True)
         }
         return tuple(
             self._contribution(unit, named, atom, totals, nameless=n - known, copies=copies)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 
@@ -36,7 +36,8 @@ def read_cells(
     except (duckdb.OutOfRangeException, SumOutOfRange):
         # Its text names the values: it goes no further.
         raise out_of_range() from None
-    return [_cell(block, made, atoms, row, copies) for row in rows], types
+    measured = block.measured
+    return [_cell(block, measured, made, atoms, row, copies) for row in rows], types
 
 
 def out_of_range() -> QueryRejected:
@@ -49,13 +50,18 @@ def out_of_range() -> QueryRejected:
 
 
 def _cell(
-    block: Block, made: Statement, atoms: AtomColumns, row: tuple[object, ...], copies: int
+    block: Block,
+    measured: Sequence[Product],
+    made: Statement,
+    atoms: AtomColumns,
+    row: tuple[object, ...],
+    copies: int,
 ) -> Cell:
     named = dict(zip(made.names, row, strict=True))
     width, hidden = len(block.keys), len(block.hidden)
     totals = {
         atom: total_of(named, atoms, atom, scale)
-        for atom, scale in zip(block.measured, made.scales, strict=True)
+        for atom, scale in zip(measured, made.scales, strict=True)
     }
     return Cell(
         keys=row[:width],
@@ -66,7 +72,7 @@ def _cell(
         contrasts=tuple(_whole(v) for name, v in named.items() if name.startswith("x")),
         top_n=tuple(map(_whole, _items(named["top_n"], copies))),
         measures=tuple(
-            _contribution(named, atoms, atom, totals, copies) for atom in block.measured
+            _contribution(named, atoms, atom, totals, copies) for atom in measured
         ),
     )
 

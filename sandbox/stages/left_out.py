@@ -39,6 +39,7 @@ from sandbox.quoting import quoted
 from sandbox.stages.contrasts import alternatives
 from sandbox.stages.stage_one import base_sql, from_sql
 from sandbox.stages.unfiltered import Unfiltered, views_in_from
+from sandbox.stages.units_counted import UnitsCounted
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ class LeftOut:
         self._used = {*refs_in(outside), *refs_in(self._read)}
         self._members = dict.fromkeys(members_within((outside, self._read)))
         self._twin = Unfiltered(block)
-        self._marked: list[Answer] = []
-        self._matched: list[Answer] = []
+        self._marked: list[UnitsCounted] = []
+        self._matched: list[UnitsCounted] = []
         self._wholly: list[Answer] = []
         for unit in block.units if block.views else ():
             if unit.ref is not None:
@@ -78,68 +79,71 @@ class LeftOut:
             assert isinstance(units, int)
             return 0 < units < min_units
 
-        for answer in self._marked:
-            self._judge_marked(answer, cells, is_few)
-        for answer in self._matched:
-            self._judge_matched(answer, cells, min_units)
+        for counted in self._marked:
+            self._judge_marked(counted, cells, min_units)
+        for counted in self._matched:
+            self._judge_matched(counted, cells, min_units)
         for answer in self._wholly:
             self._judge_wholly(answer, cells, is_few)
 
     # --- units with some rows left out
 
-    def _ask_marked(self, unit: Unit) -> Iterator[Answer]:
+    def _ask_marked(self, unit: Unit) -> Iterator[UnitsCounted]:
         """Ask of each cell for units that have rows which a filter left out."""
         marks = [*self._marks(unit.domain)]
         marks += [m for item in self._members for m in self._member_marks(item, unit)]
         keys = [f"k{i}" for i in range(len(self._block.keys))]
         keys += [f"h{i}" for i in range(len(self._block.hidden))]
         if marks:
-            yield self._ask_counts(unit, marks, keys, ("i AND ", "NOT i AND "))
+            yield self._ask_counts(unit, marks, keys, ("i", "NOT i"))
 
     def _ask_counts(
         self, unit: Unit, marks: Sequence[str], keys: Sequence[str], sides: Sequence[str]
-    ) -> Answer:
-        columns = [f"u IN ({mark}) AS q{i}" for i, mark in enumerate(marks)]
-        counts = [
-            f"count(DISTINCT u) FILTER ({side}q{i})"
-            for i in range(len(marks))
-            for side in sides
-        ]
-        grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
-        return self._rows.ask(
-            f"SELECT {', '.join([*keys, *counts])} FROM (SELECT *, {', '.join(columns)} "
-            f"FROM ({base_sql(self._block, self._policy, unit)}) AS b "
-            f"WHERE u IS NOT NULL) AS m{grouped}",
-            Fold(len(keys), (Merge.SUM,) * len(counts)),
+    ) -> UnitsCounted:
+        block, policy, facts = self._block, self._policy, self._rows.facts
+        samples = facts.samples(block.tables) if facts is not None else []
+        return UnitsCounted(
+            self._rows,
+            base_sql(block, policy, unit),
+            keys,
+            marks,
+            sides=sides,
+            samples=[base_sql(block, policy, unit, instead=item) for item in samples],
         )
 
     def _judge_marked(
-        self, answer: Answer, cells: Sequence[Cell], is_few: Callable[[object], bool]
+        self, counted: UnitsCounted, cells: Sequence[Cell], min_units: int
     ) -> None:
-        width = len(self._block.keys) + len(self._block.hidden)
-        few = {row[:width] for row in answer.rows if any(map(is_few, row[width:]))}
+        names = {(*cell.keys, *cell.codes) for cell in cells}
+        few = {
+            name
+            for name, units in counted.at_least(min_units, names).items()
+            if any(0 < number < min_units for number in units)
+        }
         for cell in cells:
             if (*cell.keys, *cell.codes) in few:
                 cell.withhold(Ground.COMPLEMENT)
 
-    def _ask_matched(self, unit: Unit) -> Iterator[Answer]:
+    def _ask_matched(self, unit: Unit) -> Iterator[UnitsCounted]:
         """Ask of each group for units that satisfy a condition of a join's other side."""
         marks = [*self._matches(unit.domain)]
         keys = [f"k{i}" for i in range(len(self._block.keys))]
         if marks:
-            yield self._ask_counts(unit, marks, keys, ("",))
+            yield self._ask_counts(unit, marks, keys, ("TRUE",))
 
-    def _judge_matched(self, answer: Answer, cells: Sequence[Cell], min_units: int) -> None:
+    def _judge_matched(
+        self, counted: UnitsCounted, cells: Sequence[Cell], min_units: int
+    ) -> None:
         """Withhold groups in which few or none satisfy a condition of a join's other side.
 
         An outer join and NOT EXISTS keep the rows of those for whom nothing is found, so
         that the group looks the same with nobody as it does with few.
         """
-        width = len(self._block.keys)
+        names = {cell.keys for cell in cells}
         few = {
-            row[:width]
-            for row in answer.rows
-            if any(isinstance(units, int) and units < min_units for units in row[width:])
+            name
+            for name, units in counted.at_least(min_units, names).items()
+            if min(units) < min_units
         }
         for cell in cells:
             if cell.keys in few:

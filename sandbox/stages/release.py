@@ -238,6 +238,7 @@ def control(
     apart = beside.values(cells)
     told = _histograms(block, policy, rule, rows, apart, earlier)
     tracked = _tracked_hidden(block, policy)
+    position = {atom: index for index, atom in enumerate(block.measured)}
     report: Counter[str] = Counter()
     made: list[Row] = []
     released_sets: list[list[Cell]] = []
@@ -246,6 +247,7 @@ def control(
             block,
             pieces,
             apart.values.get(keys, {}),
+            position=position,
             tracked=tracked,
             min_units=rule.min_units,
         )

@@ -18,9 +18,9 @@ from sandbox.plan.terms import Kind, Predicate, Ref
 from sandbox.stages.atom_columns import AtomColumns, Exact
 from sandbox.stages.contrasts import contrast_inside_sql, tracks_outside
 from sandbox.stages.stage_one import MAX_CELLS, joined_sql
+from sandbox.stages.units_counted import seen_sql
 
 OUTSIDE = "o"
-BUCKETS = 64  # of units, as bits of one number
 Column = tuple[str, str, Merge]  # name, expression, how parts of it merge
 
 
@@ -80,7 +80,7 @@ class RowStatements:
     ) -> Counted:
         """Return what counts rows on which `where` does not hold, tables read `instead`.
 
-        Beside them stand the buckets of each kind of unit that have any, one bit for each.
+        Beside them stand the buckets of each kind of unit that were seen.
         `values` says of each key how many values, given with the statement, it is to have;
         None: any.
         """
@@ -94,12 +94,9 @@ class RowStatements:
         units = enumerate(self._block.units)
         named = [(i, term_sql(unit.ref)) for i, unit in units if unit.ref is not None]
         given = [f"TRUE AS {OUTSIDE}", *self._units()]
-        given += [f"hash({name}) % {BUCKETS} AS b{i}" for i, name in named]
+        given += [f"{name} AS s{i}" for i, name in named]
         columns = self._counts([OUTSIDE])
-        columns += [
-            (f"{OUTSIDE}{i}_seen", f"bit_or(1::UBIGINT << b{i})", Merge.SUM)
-            for i, _ in named
-        ]
+        columns += [(f"{OUTSIDE}{i}_seen", seen_sql(f"s{i}"), Merge.MAX) for i, _ in named]
         return self._statement(given, columns, conditions=conditions, instead=instead)
 
     def count_name(self, condition: str, number: int) -> str:

@@ -150,11 +150,12 @@ def base_sql(
     more: tuple[str, ...] = (),
     buckets: int | None = None,
     inside: bool = False,
+    instead: Mapping[str, str] | None = None,
 ) -> str:
     """Return the joined rows with keys k, hidden keys h, unit u, filter i, measures m.
 
     `more` columns stand after these. With `buckets` u is that of the unit. With `inside`
-    only rows come that satisfy the filter.
+    only rows come that satisfy the filter; tables in `instead` are read from there.
     """
     outside = tracks_outside(block, policy) and not inside
     columns = [f"{term_sql(term)} AS k{i}" for i, term in enumerate(block.keys)]
@@ -166,7 +167,7 @@ def base_sql(
     contrasts = contrast_sql if outside else contrast_inside_sql
     columns += [f"{text} AS x{j}" for j, text in enumerate(contrasts(block.where))]
     columns += [*AtomColumns.of(block).base(policy), *more]
-    return joined_sql(block, columns, is_filtered=not outside)
+    return joined_sql(block, columns, is_filtered=not outside, instead=instead)
 
 
 def joined_sql(
@@ -210,8 +211,8 @@ def bucket_sql(name: str, buckets: int) -> str:
 def from_sql(block: Block, instead: Mapping[str, str] | None = None) -> str:
     """Return FROM with its joins; each table after the first joins those before it.
 
-    Optional ones come last: a row stays where it has no partner there. A table that is named
-    in `instead` is read from the relation there.
+    Optional ones come last: a row stays where it has no partner there. A table named in
+    `instead` is read from the relation there.
     """
     first, *pending = sorted(block.tables, key=lambda name: name in block.optional)
     done = [first]
