@@ -22,7 +22,7 @@ from sandbox.engine import FIRST_SHARD
 from sandbox.quoting import quoted, text_literal
 
 MOST_ROWS = "bonded.most_rows"  # key of a column's metadata in the files
-_FEW_ROWS = 2**16
+_FEW_ROWS = 2**14
 # Equal as values where they are equal as stored: no two texts, or dates, are one number.
 _ALIKE = {
     "integer": re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER"),

@@ -75,9 +75,11 @@ class Rows(Protocol):
 class Whole:
     """Every table of the job open at once, under its name, in one connection."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, facts: Facts) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, facts: Facts | None = None
+    ) -> None:
         self._connection = connection
-        self.facts: Facts | None = facts
+        self.facts = facts
 
     def ask(self, sql: str, fold: Fold, values: Sequence[object] = ()) -> Answer:
         """Return the answer; the statement runs as it stands."""

@@ -31,7 +31,6 @@ from sandbox.stages.cell_reading import is_determined, number_of, out_of_range, 
 from sandbox.stages.contrasts import without_members
 from sandbox.stages.inside import Inside
 from sandbox.stages.row_statements import OUTSIDE, Counted, RowStatements
-from sandbox.stages.stage_one import counts_units
 from sandbox.stages.unit_rows import most_rows
 from sandbox.stages.units_counted import buckets_seen
 
@@ -75,7 +74,7 @@ class ByRows:
         Afterwards `inside` keeps its rows if they are few, and dear to join again.
         """
         facts = rows.facts
-        if facts is None or counts_units(block):
+        if facts is None:
             return None
         found = {unit: most_rows(block, unit, policy, facts) for unit in block.units}
         most = {unit: number for unit, number in found.items() if number is not None}

@@ -21,7 +21,13 @@ from sandbox.stages.by_rows import Bounded, ByRows
 from sandbox.stages.cell_reading import read_cells
 from sandbox.stages.contrasts import tracks_outside
 from sandbox.stages.inside import Inside
-from sandbox.stages.stage_one import Statement, buckets_of, statement, top_needed
+from sandbox.stages.stage_one import (
+    Statement,
+    buckets_of,
+    counts_units,
+    statement,
+    top_needed,
+)
 
 # More cells than this are all computed again: as lists of values they would be slow.
 MOST_LISTED = 20_000
@@ -102,15 +108,19 @@ class StageOne:
         """
         cells, types = bounded.cells[unit], bounded.types
         judge(cells, self._rule, sensitive_filter=self._sensitive)
-        unproven = [cell for cell in cells if _is_open(cell)]
+        # Where the answer is how many units there are, that there are enough is not all.
+        counts = counts_units(self._block)
+        unproven = [cell for cell in cells if counts or _is_open(cell)]
         read_again = sum(cell.n for cell in unproven)
         if any(0 < cell.outside < self._rule.min_units for cell in unproven):
-            if read_again > sum(cell.n for cell in cells) // _OPEN_SHARE:
+            if counts or read_again > sum(cell.n for cell in cells) // _OPEN_SHARE:
                 return self._judged(unit, made, answer)
             return self._completed(unit, cells, types)
         if not self._inside.are_few and unproven:
             self._inside.keep(sum(cell.n for cell in cells))
         outside = {_name(cell): cell.outside for cell in cells}
+        if counts:
+            return self._exact(unit, outside=outside)
         buckets = buckets_of(self._block, unit, self._policy)
         if read_again > _MANY_ROWS and buckets is not None:
             base = self._inside.base_sql(unit, buckets=buckets)

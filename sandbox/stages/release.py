@@ -378,7 +378,7 @@ def _visible_groups(
 ) -> dict[tuple[object, ...], list[Cell]]:
     groups: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
-        if cell.units or not block.keys:
+        if cell.units or not (block.keys or block.hidden):
             groups.setdefault(cell.keys, []).append(cell)
     return groups
 
