@@ -19,9 +19,10 @@ from typing import Any
 import duckdb
 
 from sandbox.engine import FIRST_SHARD
+from sandbox.files.pme_writer import MOST_ROWS
 from sandbox.quoting import quoted, text_literal
 
-MOST_ROWS = "bonded.most_rows"  # key of a column's metadata in the files
+
 _FEW_ROWS = 2**14
 # Equal as values where they are equal as stored: no two texts, or dates, are one number.
 _ALIKE = {
