@@ -36,9 +36,9 @@ class Span:
     def add(self, atoms: Iterable[int]) -> None:
         """Add the total over `atoms`."""
         row = {self._rank[atom]: 1 for atom in atoms}
-        for pivot in sorted(self._basis):
-            if pivot in row:
-                _subtract(row, self._basis[pivot], row[pivot])
+        # A basis row has no pivot but its own: taking it away brings no other one in.
+        for pivot in [place for place in row if place in self._basis]:
+            _subtract(row, self._basis[pivot], row[pivot])
         if not row:
             return
         pivot = min(row)

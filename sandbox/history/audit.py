@@ -7,67 +7,38 @@ units, the smallest of the new cells are withheld until none is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from policies.document import Policy
 from sandbox.disclosure.cell import Cell, Ground
 from sandbox.disclosure.recombine import contributes
 from sandbox.disclosure.span import Span
+from sandbox.history.atoms import MAX_ATOMS, Atoms
 from sandbox.history.entry import Label, Past, label_of
-from sandbox.passes.folds import Fold, Merge
-from sandbox.passes.rows import Rows
-from sandbox.plan.block import Block, Unit
-from sandbox.plan.expanding import Rows as BaseRows
-from sandbox.plan.joint_rows import Source, belongs_sql, joint_from, unit_sql
-from sandbox.plan.render import term_sql
-from sandbox.plan.scalars import scalar
-from sandbox.plan.terms import Term
-
-MAX_ATOMS = 5_000  # more would take minutes; pairs are compared in any case
-MAX_LABELS = 20 * MAX_ATOMS
+from sandbox.plan.block import Block
 
 
 class Audit:
     """The combinations of a new answer with all earlier ones over the same rows."""
 
     def __init__(
-        self,
-        block: Block,
-        mine: BaseRows,
-        pasts: Mapping[Past, BaseRows],
-        unit: Unit,
-        rows: Rows,
-        *,
-        policy: Policy,
-        min_units: int,
+        self, block: Block, pasts: Sequence[Past], atoms: Atoms, *, min_units: int
     ) -> None:
-        """Ask; requires that `mine` and the rows of all `pasts` can stand side by side."""
-        self._block, self._pasts, self._min_units = block, pasts, min_units
-        every = (mine, *pasts.values())
-        parts = [_part(item.source, item.keys) for item in every]
-        columns = [f"{text} AS s{index}" for index, text in enumerate(parts)]
-        sources = [item.source for item in every]
-        joint = joint_from(sources, policy)
-        name = "1" if unit.ref is None else unit_sql(mine.base(unit.ref), sources)
-        names = ", ".join(f"s{index}" for index in range(len(parts)))
-        counted = "count(*)" if unit.ref is None else "count(DISTINCT u)"
-        self._asked = rows.ask(
-            f"SELECT {names}, {counted} FROM (SELECT {', '.join(columns)}, {name} AS u "
-            f"FROM {joint} WHERE {name} IS NOT NULL) AS l "
-            f"GROUP BY {names} LIMIT {MAX_LABELS + 1}",
-            Fold(len(parts), (Merge.SUM,), enough=MAX_LABELS + 1),
-        )
+        """Audit by `atoms`, in which `pasts` have their numbers."""
+        self._block, self._atoms, self._min_units = block, atoms, min_units
+        # Of each earlier release, the sets of cells by each of their labels.
+        self._sets: list[Mapping[Label, Sequence[int]]] = [_sets(past) for past in pasts]
 
     def mark(self, cells: Sequence[Cell]) -> None:
         """Withhold cells until no combination of totals tells of too few units."""
         contributing = [cell for cell in cells if contributes(self._block, cell)]
         safe = {label_of(cell): cell for cell in contributing if cell.is_safe}
-        found = self._atoms() if safe else None
+        found = self._totals() if safe else None
         if found is None:
             return
         units, new, old = found
         known = Span(units, self._min_units)
-        for atoms in old:
+        own = {atom for label in safe for atom in new.get(label, ())}
+        for atoms in _reached(old, own):
             known.add(atoms)
         if known.tells_of_few():
             return  # earlier answers tell it already: withholding this protects nobody
@@ -84,46 +55,61 @@ class Audit:
             else:
                 known = span
 
-    def _atoms(
+    def _totals(
         self,
     ) -> tuple[dict[int, int], dict[Label, set[int]], list[set[int]]] | None:
         """Return units by atom, and the atoms of each new cell and each earlier total."""
-        rows = self._asked.rows
-        if len(rows) > MAX_LABELS:
+        if self._atoms.are_too_many:
             return None
-        numbers: dict[tuple[object, ...], int] = {}
+        # Rows in the same new cell and the same totals are one, whatever else they are in.
+        found: dict[tuple[Label | None, tuple[tuple[int, int], ...]], int] = {}
+        for atom in self._atoms.each():
+            totals = [
+                (number, place)
+                for number, label in atom.old
+                for place in self._sets[number].get(label, ())
+            ]
+            if atom.new is not None or totals:
+                name = (atom.new, tuple(totals))
+                found[name] = found.get(name, 0) + atom.units
+        if len(found) > MAX_ATOMS:
+            return None
         units: dict[int, int] = {}
         new: dict[Label, set[int]] = {}
-        old: dict[tuple[int, frozenset[Label]], set[int]] = {}
-        for *row, counted in rows:
-            assert isinstance(counted, int)
-            labels = [None if item is None else _label(item) for item in row]
-            inside = [
-                (index, released)
-                for index, (past, label) in enumerate(
-                    zip(self._pasts, labels[1:], strict=True)
-                )
-                if label is not None
-                for released in past.released
-                if label in released
-            ]
-            signature = (labels[0], frozenset(inside))
-            if signature == (None, frozenset()):
-                continue  # of no interest to anyone
-            atom = numbers.setdefault(signature, len(numbers))
-            units[atom] = units.get(atom, 0) + counted
-            if labels[0] is not None:
-                new.setdefault(labels[0], set()).add(atom)
-            for key in inside:
-                old.setdefault(key, set()).add(atom)
-        return None if len(units) > MAX_ATOMS else (units, new, list(old.values()))
+        old: dict[tuple[int, int], set[int]] = {}
+        # In one order, however the engine found them: of equals the first is taken.
+        for name in sorted(found, key=lambda item: (str(item[0]), item[1])):
+            place = len(units)
+            units[place] = found[name]
+            label, inside = name
+            if label is not None:
+                new.setdefault(label, set()).add(place)
+            for total in inside:
+                old.setdefault(total, set()).add(place)
+        return units, new, list(old.values())
 
 
-def _part(source: Source, keys: tuple[Term, ...]) -> str:
-    label = ", ".join(["TRUE", *(term_sql(term) for term in keys)])
-    return f"CASE WHEN {belongs_sql(source)} THEN row({label}) END"
+def _sets(past: Past) -> dict[Label, list[int]]:
+    found: dict[Label, list[int]] = {}
+    for place, cells in enumerate(sorted(past.released, key=lambda c: sorted(map(str, c)))):
+        for label in cells:
+            found.setdefault(label, []).append(place)
+    return found
 
 
-def _label(item: object) -> Label:
-    values = tuple(item.values()) if isinstance(item, dict) else tuple(item)  # type: ignore[arg-type]  # a row() of the engine, a dict or a tuple
-    return tuple(map(scalar, values[1:]))
+def _reached(old: Iterable[set[int]], atoms: set[int]) -> list[set[int]]:
+    """Return the totals that share an atom with `atoms`, or with one that does so."""
+    holders: dict[int, list[int]] = {}
+    totals = list(old)
+    for number, total in enumerate(totals):
+        for atom in total:
+            holders.setdefault(atom, []).append(number)
+    found: set[int] = set()
+    waiting, seen = list(atoms), set(atoms)
+    while waiting:
+        for number in holders.get(waiting.pop(), ()):
+            if number not in found:
+                found.add(number)
+                waiting += totals[number] - seen
+                seen |= totals[number]
+    return [total for number, total in enumerate(totals) if number in found]

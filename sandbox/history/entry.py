@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.disclosure.cell import Cell
@@ -26,7 +26,7 @@ Label = tuple[object, ...]
 class Past:
     """One earlier release: which rows its cells were about, and which cells left."""
 
-    fingerprint: str
+    fingerprint: str = field(compare=False)  # equal ones told of the same rows
     tables: tuple[str, ...]
     joins: tuple[tuple[Ref, Ref], ...]
     where: Predicate
