@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from sandbox.disclosure.cell import Cell
@@ -19,6 +20,7 @@ from sandbox.plan.views import View, base_tables, by_name
 ALONE = "bonded-history/1"  # one block, from before there were views
 JOINED = "bonded-history/2"  # the blocks of one plan
 BLOCK = "bonded-history/2#block"
+_MOST_READ = 10_000  # texts that are kept as what they were read as
 Label = tuple[object, ...]
 
 
@@ -43,6 +45,8 @@ class Past:
     @property
     def base_tables(self) -> tuple[str, ...]:
         """The tables of the policy that it read, in FROM, views and semi-joins."""
+        if not self.views:  # semi-joins are with views
+            return base_tables(self.tables, {})
         semi = [member.view for member in members_within((self.where, self.keys))]
         return base_tables((*self.tables, *semi), by_name(self.views))
 
@@ -80,17 +84,19 @@ def join_entries(fingerprint: str, entries: Sequence[str]) -> str:
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 
-def read_all(text: str) -> list[Past]:
+@lru_cache(maxsize=_MOST_READ)
+def read_all(text: str) -> tuple[Past, ...]:
     """Read what `join_entries` or `entry` wrote, in any version of the format.
 
+    The same text is read once: each block of a plan is compared with the same releases.
     Raises QueryRejected (`history_unreadable`) on anything else.
     """
     try:
         data = json.loads(text)
         if data[0] != JOINED:
-            return [_past(data)]
+            return (_past(data),)
         _, _, entries = data
-        return [_past(item) for item in entries]
+        return tuple(_past(item) for item in entries)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise _unreadable() from error
 

@@ -128,11 +128,14 @@ def earlier(
 
     Raises QueryRejected where one cannot be read, or read tables that the job lacks.
     """
-    found: dict[Past, None] = {}
-    for past in (item for text in dict.fromkeys(history) for item in read_all(text)):
-        # What was aggregated does not matter: the same rows were told of.
-        if past.fingerprint != block.fingerprint:
-            found[past] = None
+    own_fingerprint = block.fingerprint
+    # What was aggregated does not matter: the same rows were told of.
+    found = dict.fromkeys(
+        past
+        for text in dict.fromkeys(history)
+        for past in read_all(text)
+        if past.fingerprint != own_fingerprint
+    )
     own = _tables(block)
     protected = {name for name in own if _is_protected(name, policy)}
     shared = {name for name in own if not is_public(name, policy)}

@@ -16,7 +16,7 @@ tables, a row that is not shared says nothing about a unit that is.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 
 from policies.document import Policy
 from sandbox.history.confined import Confined, apart, confined, confined_further
@@ -27,14 +27,24 @@ from sandbox.plan.joint_rows import Source, agree, core_of
 from sandbox.plan.view_columns import extended
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Beside:
     """An earlier release over rows that can stand beside those of a new answer."""
 
-    past: Past
-    rows: Rows
-    confined: Confined  # the rows of the cells that left
-    is_of_same_core: bool
+    def __init__(self, past: Past, rows: Rows, *, is_of_same_core: bool) -> None:
+        """Requires that something left."""
+        self.past, self.rows, self.is_of_same_core = past, rows, is_of_same_core
+        self._by_filter = confined(rows.source.where)
+
+    @cached_property
+    def confined(self) -> Confined:
+        """What confines the rows of the cells that left."""
+        labels = [label for cells in self.past.released for label in cells]
+        return confined_further(self._by_filter, self.rows.keys, labels)
+
+    def may_overlap(self, limits: Confined) -> bool:
+        """Whether a row of what left may pass a filter that confines it so."""
+        # The filter alone tells most of them apart, and costs less than all labels.
+        return not apart(limits, self._by_filter) and not apart(limits, self.confined)
 
 
 def shape_of(source: Source) -> Hashable:
@@ -75,12 +85,8 @@ class Sides:
                 None,
             )
             if theirs is not None:
-                labels = [label for cells in past.released for label in cells]
-                limits = confined_further(
-                    confined(theirs.source.where), theirs.keys, labels
-                )
                 same = self.core(mine.source) == self.core(theirs.source)
-                found.append(Beside(past, theirs, limits, same))
+                found.append(Beside(past, theirs, is_of_same_core=same))
         return found
 
     def alike(self, found: Iterable[Beside]) -> list[Beside]:
@@ -97,7 +103,7 @@ class Sides:
 def near(mine: Rows, found: Iterable[Beside]) -> list[Beside]:
     """Return those whose rows may overlap those of `mine`."""
     limits = confined(mine.source.where)
-    return [item for item in found if not apart(limits, item.confined)]
+    return [item for item in found if item.may_overlap(limits)]
 
 
 def linked(mine: Rows, found: Sequence[Beside]) -> list[Beside]:
@@ -107,7 +113,7 @@ def linked(mine: Rows, found: Sequence[Beside]) -> list[Beside]:
     rest = [item for item in found if item not in known]
     while reached and rest:
         limits = reached.pop().confined
-        more = {item for item in rest if not apart(limits, item.confined)}
+        more = {item for item in rest if item.may_overlap(limits)}
         reached += more
         known |= more
         rest = [item for item in rest if item not in more]

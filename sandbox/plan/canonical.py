@@ -155,12 +155,13 @@ def from_data(data: Any) -> Any:
     if tag == "d":
         return Decimal(rest[0])
     kind = _NODES.get(tag)
-    if kind is None or len(dataclasses.fields(kind)) != len(rest):
+    names = () if kind is None else field_names(kind)
+    if kind is None or len(names) != len(rest):
         raise ValueError("a plan holds an unknown node")
     values = [from_data(item) for item in rest]
-    for index, field in enumerate(dataclasses.fields(kind)):
-        if field.name == "kind":
-            values[index] = terms.Kind(values[index])
+    if "kind" in names:
+        place = names.index("kind")
+        values[place] = terms.Kind(values[place])
     return kind(*values)
 
 

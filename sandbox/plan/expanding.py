@@ -69,7 +69,8 @@ def rows_of(reading: Reading, keys: tuple[Term, ...]) -> tuple[Rows, ...]:
     ways of saying so are given.
     """
     found: dict[Source, Rows] = {}
-    for prefers_lookups in (True, False):
+    # Without views there is one way of saying it.
+    for prefers_lookups in (True, False) if reading.views else (True,):
         expanding = _Expanding(reading, keys, prefers_lookups=prefers_lookups)
         while expanding.step():
             pass
