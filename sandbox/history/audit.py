@@ -1,8 +1,9 @@
 """A new answer beside all earlier ones over the same rows: what they tell together.
 
-Pairs are compared in `sandbox.history.pairs`. This looks at sums and differences of any
+Pairs are compared in `sandbox.history.pair`. This looks at sums and differences of any
 number of answers: if with the new cells some combination is about fewer than min_units
-units, the smallest of the new cells are withheld until none is.
+units, the smallest of the new cells are withheld until none is. Only totals that are linked
+to the new cells by shared rows take part: the rest tell what they told before.
 """
 
 from __future__ import annotations

@@ -266,6 +266,7 @@ IN_DOUBT = [
     (_equal(F, "0.1"), _equal(F, "0.10000001")),
     (_equal(MONTH, "2025-02-01"), _equal(Trunc(DAY, "week"), "2025-01-27")),
     (_equal(MONTH, "2025-02-01"), _equal(DAY, "2025-02-28")),
+    (_equal(Trunc(DAY, "quarter"), "2025-01-01"), _equal(DAY, "2025-03-01")),
     (_equal(FIVES, "5"), _equal(N, "7")),
     (AnyOf((_equal(S, "a"), _equal(N, "1"))), _equal(S, "b")),
     (Compare("<=", N, _number("5")), _from(N, "5")),

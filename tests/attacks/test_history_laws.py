@@ -20,6 +20,8 @@ from sandbox.analyse import analyse
 from sandbox.history import reach
 from sandbox.history.atoms import Atoms
 from sandbox.history.audit import Audit
+from sandbox.history.pairs import earlier
+from sandbox.passes.holding import AllOpen
 from sandbox.protocol import Limits
 from sandbox.stages.release import Released, release
 from tests.spec.cases import PURPOSE, engine_of, policy_of, schemas_of
@@ -143,6 +145,75 @@ def _answers(case: dict[str, Any], sqls: Sequence[str]) -> list[Released | str]:
         history.append(answer.history)
         found.append(answer)
     return found
+
+
+WIDE = "SELECT count(*) FROM t WHERE g IN ('a', 'b')"
+APART = "SELECT count(*) FROM t WHERE g = 'b'"
+MOST = "SELECT count(*) FROM t WHERE g = 'a' AND h = 'u'"
+
+
+def _chained() -> dict[str, Any]:
+    case = {"types": {"id": "BIGINT", "g": "VARCHAR", "h": "VARCHAR"}}
+    roles = {"id": "unit_key", "g": "dimension", "h": "dimension"}
+    return case | {
+        "columns": {name: {"role": role} for name, role in roles.items()},
+        "data": [
+            {"units": 40, "g": "a", "h": "u"},
+            {"units": 3, "g": "a", "h": "v"},
+            {"units": 40, "g": "b", "h": "v"},
+        ],
+    }
+
+
+@pytest.mark.parametrize("before", [[WIDE, APART], [APART, WIDE]])
+def test_release_apart_from_the_answer_is_linked_by_a_third(before: list[str]) -> None:
+    """What is wide, less `b`, less most of `a`, is three people; no two of them tell it."""
+    case = _chained()
+
+    *_, answer = _answers(case, [*before, MOST])
+
+    assert isinstance(answer, Released)
+    assert dict(answer.report) == {"history": 1}
+    for one in before:
+        *_, alone = _answers(case, [one, MOST])
+        assert isinstance(alone, Released)
+        assert not any(alone.withheld)
+
+
+def test_few_units_are_found_though_other_releases_cut_their_rows() -> None:
+    """Six people have rows of `y`; half of these rows lie in another release too."""
+    rows = [("x", "u", 40, 1), ("x", "v", 40, 101), ("y", "u", 6, 1)]
+    rows += [("y", "v", 6, 1), ("z", "u", 40, 201)]
+    case = _chained() | {
+        "data": [
+            {"ids": f"{first}..{first + size - 1}", "g": g, "h": h}
+            for g, h, size, first in rows
+        ]
+    }
+    counted = "SELECT count(*) FROM t WHERE "
+
+    *_, answer = _answers(
+        case, [counted + "g = 'x'", counted + "h = 'u'", counted + "g <> 'z'"]
+    )
+
+    assert isinstance(answer, Released)
+    assert dict(answer.report) == {"history": 1}
+
+
+def test_release_that_is_linked_to_nothing_is_let_go() -> None:
+    case = _chained()
+    policy, connection = policy_of(case), engine_of(case)
+    answer = _answers(case, [APART])[0]
+    assert isinstance(answer, Released)
+
+    def kept(sql: str) -> int:
+        plan = analyse(sql, policy, schemas_of(case), connection).plan
+        assert plan is not None
+        holding = AllOpen(connection, policy)
+        return len(earlier(plan.blocks[0], policy, [answer.history], holding))
+
+    assert kept(MOST) == 0
+    assert kept(WIDE) == 1
 
 
 @few
