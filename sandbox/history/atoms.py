@@ -1,28 +1,28 @@
 """The rows of a new answer and of earlier releases, by the cells that they lie in.
 
-One statement for all of them. Rows that lie in the same cells of every release are one
-atom; which these are is had from a bit for each filter and a column for each key, and each
-filter and each key is computed once, however many releases share it.
+One statement (`laying`) for all of them. Rows that lie in the same cells of every release
+are one atom. What two releases share is had from the atoms: their rows add up; there are at
+least as many units as in the largest atom, and at most as many as in all together.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from policies.document import Policy
 from sandbox.history.entry import Label
+from sandbox.history.laying import BITS, Laying
 from sandbox.passes.folds import Fold, Merge
 from sandbox.passes.rows import Rows
 from sandbox.plan.block import Unit
 from sandbox.plan.expanding import Rows as BaseRows
-from sandbox.plan.joint_rows import belongs_sql, joint_from, unit_sql
-from sandbox.plan.render import term_sql
 from sandbox.plan.scalars import scalar
 
 MAX_ATOMS = 5_000  # more would take minutes; pairs are compared in any case
 MAX_LABELS = 20 * MAX_ATOMS
-_BITS = 60  # of a word, which is a BIGINT
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Part:
     most: int  # units, at most
 
 
-class _Laid:
+class _Side:
     """One side of the comparison: its bit, and the columns of its keys."""
 
     def __init__(self, bit: int, columns: Sequence[int]) -> None:
@@ -67,36 +67,14 @@ class Atoms:
         policy: Policy,
     ) -> None:
         """Ask; requires that the rows of all can stand side by side."""
-        every = (mine, *others)
-        sources = [item.source for item in every]
-        bits: dict[str, int] = {}
-        terms: dict[str, list[int]] = {}  # of each key, the bits of those that have it
-        places: dict[str, int] = {}
-        self._sides: list[_Laid] = []
-        for item in every:
-            bit = bits.setdefault(belongs_sql(item.source), len(bits))
-            keys = [term_sql(term) for term in item.keys]
-            for key in keys:
-                places.setdefault(key, len(places))
-                terms.setdefault(key, []).append(bit)
-            self._sides.append(_Laid(bit, [places[key] for key in keys]))
-        self._words = -(-len(bits) // _BITS)
-        name = "1" if unit.ref is None else unit_sql(mine.base(unit.ref), sources)
-        inner = [*_words_sql(list(bits)), *(f"{t} AS t{i}" for i, t in enumerate(terms))]
-        shown = [f"w{i}" for i in range(self._words)]
-        shown += [
-            f"CASE WHEN {_any_sql(used)} THEN t{i} END"
-            for i, used in enumerate(terms.values())
+        laying = Laying((mine, *others), unit, policy=policy, most=MAX_LABELS + 1)
+        self._words = laying.words
+        self._sides = [
+            _Side(bit, columns)
+            for bit, columns in zip(laying.bits, laying.columns, strict=True)
         ]
-        counted = "count(*)" if unit.ref is None else "count(DISTINCT u)"
-        self._asked = rows.ask(
-            f"SELECT {', '.join(shown)}, {counted} FROM (SELECT {', '.join(inner)}, "
-            f"{name} AS u FROM {joint_from(sources, policy)} WHERE {name} IS NOT NULL) "
-            f"AS l WHERE {' OR '.join(f'w{i} <> 0' for i in range(self._words))} "
-            f"GROUP BY ALL LIMIT {MAX_LABELS + 1}",
-            Fold(len(shown), (Merge.SUM,), enough=MAX_LABELS + 1),
-        )
-        self._found: list[tuple[int, list[object], int]] | None = None
+        fold = Fold(laying.width, (Merge.SUM,), enough=MAX_LABELS + 1)
+        self._asked = rows.ask(laying.sql, fold)
 
     @property
     def are_too_many(self) -> bool:
@@ -106,14 +84,14 @@ class Atoms:
     def each(self) -> Iterator[Atom]:
         """Yield every atom, in no order; requires that they are not too many."""
         mine, *others = self._sides
-        for bits, values, units in self._read():
-            new = mine.label(values) if bits >> mine.bit & 1 else None
+        for row in self._rows:
             old = [
-                (number, side.label(values))
+                (number, side.label(row.values))
                 for number, side in enumerate(others)
-                if bits >> side.bit & 1
+                if row.bits >> side.bit & 1
             ]
-            yield Atom(new, tuple(old), units)
+            new = mine.label(row.values) if row.bits >> mine.bit & 1 else None
+            yield Atom(new, tuple(old), row.units)
 
     def parts(self, number: int) -> list[Part]:
         """Return what the new answer and one earlier release share and do not share.
@@ -122,41 +100,61 @@ class Atoms:
         """
         mine, other = self._sides[0], self._sides[number + 1]
         found: dict[tuple[Label | None, Label | None], tuple[int, int]] = {}
-        for bits, values, units in self._read():
-            new = mine.label(values) if bits >> mine.bit & 1 else None
-            old = other.label(values) if bits >> other.bit & 1 else None
-            if new is not None or old is not None:
-                least, most = found.get((new, old), (0, 0))
-                found[new, old] = max(least, units), most + units
+        shared: Counter[Label | None] = Counter()
+        for row in self._by_bit.get(other.bit, ()):
+            new = mine.label(row.values) if row.bits >> mine.bit & 1 else None
+            name = new, other.label(row.values)
+            least, most = found.get(name, (0, 0))
+            found[name] = max(least, row.units), most + row.units
+            shared[new] += row.units
+        # The rest of each new cell, without a look at every atom of it: the largest come
+        # first, so that what is passed over lies in the earlier release.
+        for new, (rows, total) in self._by_new.items():
+            if shared[new] < total:
+                least = next(row.units for row in rows if not row.bits >> other.bit & 1)
+                found[new, None] = least, total - shared[new]
         return [Part(new, old, *units) for (new, old), units in found.items()]
 
-    def _read(self) -> list[tuple[int, list[object], int]]:
-        if self._found is None:
-            self._found = [self._read_row(row) for row in self._asked.rows]
-        return self._found
+    @cached_property
+    def _rows(self) -> list[_Row]:
+        return [_read(row, self._words) for row in self._asked.rows]
 
-    def _read_row(self, row: Sequence[object]) -> tuple[int, list[object], int]:
-        bits = 0
-        for place, word in enumerate(row[: self._words]):
-            assert isinstance(word, int)
-            bits |= word << place * _BITS
-        units = row[-1]
-        assert isinstance(units, int)
-        return bits, [scalar(value) for value in row[self._words : -1]], units
+    @cached_property
+    def _by_bit(self) -> dict[int, list[_Row]]:
+        found: dict[int, list[_Row]] = {}
+        for row in self._rows:
+            rest = row.bits
+            while rest:
+                lowest = rest & -rest
+                found.setdefault(lowest.bit_length() - 1, []).append(row)
+                rest ^= lowest
+        return found
+
+    @cached_property
+    def _by_new(self) -> dict[Label, tuple[list[_Row], int]]:
+        mine = self._sides[0]
+        found: dict[Label, list[_Row]] = {}
+        for row in sorted(self._by_bit.get(mine.bit, ()), key=lambda row: -row.units):
+            found.setdefault(mine.label(row.values), []).append(row)
+        return {
+            label: (rows, sum(row.units for row in rows)) for label, rows in found.items()
+        }
 
 
-def _words_sql(conditions: Sequence[str]) -> Iterator[str]:
-    for start in range(0, len(conditions), _BITS):
-        word = " + ".join(
-            f"CASE WHEN {condition} THEN {1 << place}::BIGINT ELSE 0 END"
-            for place, condition in enumerate(conditions[start : start + _BITS])
-        )
-        yield f"{word} AS w{start // _BITS}"
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One atom as the engine gives it: a bit for each filter, the keys, the units."""
+
+    bits: int
+    values: Sequence[object]
+    units: int
 
 
-def _any_sql(bits: Sequence[int]) -> str:
-    """Return the condition that one of some bits is set."""
-    words: dict[int, int] = {}
-    for bit in bits:
-        words[bit // _BITS] = words.get(bit // _BITS, 0) | 1 << bit % _BITS
-    return " OR ".join(f"(w{word} & {mask}) <> 0" for word, mask in words.items())
+def _read(row: Sequence[object], words: int) -> _Row:
+    bits = 0
+    for place, word in enumerate(row[:words]):
+        assert isinstance(word, int)
+        bits |= word << place * BITS
+    units = row[-1]
+    assert isinstance(units, int)
+    return _Row(bits, [scalar(value) for value in row[words:-1]], units)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from policies.document import Policy
 from sandbox.plan.render import predicate_sql, term_sql
-from sandbox.plan.terms import Predicate, Ref
+from sandbox.plan.terms import All, Missing, Negate, Predicate, Ref
 from sandbox.plan.view_sql import ROW_ID, numbered_sql
 from sandbox.quoting import quoted
 
@@ -131,17 +131,21 @@ def unit_sql(ref: Ref, sources: Sequence[Source]) -> str:
     return listed if len(equal) == 1 else f"coalesce({listed})"
 
 
-def belongs_sql(source: Source) -> str:
-    """Return the condition that a row of the joint FROM is one of the source's."""
+def belonging(source: Source) -> Predicate:
+    """Return what IS TRUE of a row of the joint FROM that is one of the source's."""
     keys = {
         ref
         for join in source.joins
         if not {join[0].table, join[1].table} & {*source.optional}
         for ref in join
     }
-    parts = [f"(({predicate_sql(source.where)}) IS TRUE)"]
-    parts += [f"{term_sql(ref)} IS NOT NULL" for ref in sorted(keys, key=str)]
-    return f"({' AND '.join(parts)})"
+    found = [Negate(Missing(ref)) for ref in sorted(keys, key=str)]
+    return All((source.where, *found)) if found else source.where
+
+
+def belongs_sql(source: Source) -> str:
+    """Return the condition that a row of the joint FROM is one of the source's."""
+    return f"(({predicate_sql(belonging(source))}) IS TRUE)"
 
 
 def _joins_of(source: Source, name: str) -> frozenset[Join]:
