@@ -46,11 +46,12 @@ KEYS: list[tuple[Ref, ...]] = [(), (G,), (H,), (G, H), (H, G)]
 sides = st.tuples(st.sampled_from(list(FILTERS)), st.sampled_from(KEYS))
 rows = st.lists(
     st.tuples(
-        st.sampled_from([1, 2, 3, None]),
+        st.sampled_from([*range(1, 9), None]),
         st.sampled_from(["a", "b", "c", None]),
         st.sampled_from(["u", "v", None]),
     ),
-    max_size=20,
+    min_size=10,
+    max_size=40,
 )
 
 
@@ -70,7 +71,7 @@ def _label(row: Row, side: tuple[Predicate, tuple[Ref, ...]]) -> tuple[object, .
 
 
 @pytest.mark.parametrize(("few", "bits"), [(0, 3), (16, 60), (100, 2)])
-@given(data=rows, mine=sides, others=st.lists(sides, max_size=8))
+@given(data=rows, mine=sides, others=st.lists(sides, min_size=2, max_size=8))
 def test_atoms_are_those_found_row_by_row(
     connection: duckdb.DuckDBPyConnection,
     data: list[Row],
