@@ -20,7 +20,7 @@ from sandbox.plan.views import View, base_tables, by_name
 ALONE = "bonded-history/1"  # one block, from before there were views
 JOINED = "bonded-history/2"  # the blocks of one plan
 BLOCK = "bonded-history/2#block"
-_MOST_READ = 10_000  # texts that are kept as what they were read as
+_MOST_READ = 2_000  # texts that are kept as what they were read as
 Label = tuple[object, ...]
 
 
@@ -111,7 +111,7 @@ def _past(data: Any) -> Past:
         from_data(joins),
         from_data(where),
         from_data(keys),
-        frozenset(frozenset(tuple(label) for label in cells) for cells in released),
+        frozenset(frozenset(map(tuple, cells)) for cells in released),
         *(from_data(item) for item in more),
     )
 
