@@ -17,7 +17,9 @@ from django.db import connection
 
 from exchange.agreements.models import AccessRequest, Grant
 from exchange.agreements.services import request_access
+from exchange.audit.selectors import export_log
 from exchange.audit.services import seal_all
+from exchange.audit.signing import verifier_key
 from exchange.catalogue.models import Dataset, DatasetVersion, Offer, PolicyVersion
 from exchange.catalogue.services import (
     accept_upload,
@@ -31,6 +33,7 @@ from exchange.operations.models import Operation, OperationState
 from exchange.parties.models import Kind, Organisation, Role, User
 from exchange.queries.models import Query
 from exchange.queries.services import submit
+from ledger.log import verify_log_export
 from tests.factories.parties import OrganisationFactory, member
 
 COUNT_BY_TYPE = "SELECT type, count(*) FROM runs GROUP BY type"
@@ -194,6 +197,13 @@ def answered(house: House, grant: Grant, **fields: Any) -> Query:
     perform_all()
     query.refresh_from_db()
     return query
+
+
+def log_holds() -> int:
+    """The whole log, hashed anew as `bonded verify` and an auditor do it."""
+    seal_all()
+    lines = io.BytesIO(b"".join(export_log()))
+    return verify_log_export(lines, verifier_key()).checkpoint.size
 
 
 @contextmanager

@@ -5,14 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -20,7 +14,6 @@ from django.apps import apps
 
 from exchange.audit.services import seal_all
 from exchange.audit.signing import verifier_key
-from exchange.catalogue import sandbox
 from exchange.catalogue.rekeying import rekey_version
 from exchange.catalogue.services import partition_version
 from exchange.errors import Refused
@@ -33,13 +26,12 @@ from exchange.queries.services import dry_run
 from exchange.queries.shredding import shred_version, words_for_version
 from ledger.errors import LedgerError
 from ledger.receipt import verify_receipt
-from sandbox.errors import SandboxUnavailable
 from sandbox.launcher import Daemon
+from tests.factories.real_sandbox import house, node
 from tests.factories.walk import (
     House,
     answered,
     granted,
-    make_house,
     perform_all,
     profiled,
     registered,
@@ -47,44 +39,9 @@ from tests.factories.walk import (
 )
 from tests.unit.sandbox import key_search
 
+__all__ = ["house", "node"]
+
 pytestmark = [pytest.mark.django_db, pytest.mark.sandboxed]
-PATIENCE_SECONDS = 60.0
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, Path]]:
-    home = tmp_path_factory.mktemp("sandbox")
-    vault, socket = home / "vault", home / "sandbox.sock"
-    vault.mkdir(mode=0o700)
-    command = [sys.executable, "-m", "sandbox", "--socket", str(socket)]
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--vault", str(vault), "--workers", "1"], stdout=log, stderr=log
-        )
-    daemon, until = Daemon(socket), time.monotonic() + PATIENCE_SECONDS
-    try:
-        while True:
-            try:
-                daemon.health()
-                break
-            except SandboxUnavailable:
-                assert process.poll() is None, (home / "log").read_text()
-                assert time.monotonic() < until, (home / "log").read_text()
-                time.sleep(0.2)
-        yield daemon, vault
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
-
-
-@pytest.fixture
-def house(
-    db: None, node: tuple[Daemon, Path], settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> House:
-    daemon, vault = node
-    settings.VAULT_DIR = vault
-    monkeypatch.setattr(sandbox, "daemon", lambda: daemon)
-    return make_house()
 
 
 def test_walk_from_upload_to_a_verified_download(house: House) -> None:

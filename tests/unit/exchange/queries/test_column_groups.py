@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 from django.db import IntegrityError, transaction
 
-from exchange.agreements.models import Grant
 from exchange.catalogue.ingest import encrypted_table
-from exchange.catalogue.models import ColumnGroup, DatasetVersion
+from exchange.catalogue.models import ColumnGroup
 from exchange.catalogue.services import (
     partition_version,
-    publish,
     retry_version,
     set_policy,
 )
@@ -18,52 +16,22 @@ from exchange.keys.models import DataKey, KeyState
 from exchange.keys.services import unwrap
 from sandbox.errors import WorkerLost
 from sandbox.protocol import ExecuteJob, Job, PartitionJob, SubsetJob
+from tests.factories.cut import CUT, NAMED, cut_version, grant_on
 from tests.factories.sandbox import FakeDaemon
 from tests.factories.walk import (
     COUNT_BY_TYPE,
-    RUNS,
     House,
     answered,
-    asked,
     policy_text,
     profiled,
     registered,
     work_done,
 )
 
-NAMED = "\n".join(
-    f"{line},{'name' if not number else f'n{number}'}"
-    for number, line in enumerate(RUNS.splitlines())
-)
-CUT = (
-    policy_text()
-    .replace(
-        "torque: {role: measure, grid: 5}",
-        "torque: {role: hidden}\n      name: {role: hidden}",
-    )
-    .replace("[type, torque, failure]", "[type, failure]\n    row_filter: torque >= 10")
-)
 OPEN = policy_text().replace(
     "failure: {role: label}\nrules",
     "failure: {role: label}\n      name: {role: dimension, values: public}\nrules",
 )
-
-
-def cut_version(house: House) -> DatasetVersion:
-    version = profiled(house, registered(house), NAMED)
-    policy = set_policy(dataset=version.dataset, text=CUT, by=house.steward)
-    partition_version(version=version, policy_version=policy, by=house.steward)
-    work_done(version)
-    version.refresh_from_db()
-    return version
-
-
-def grant_on(house: House, version: DatasetVersion, *, text: str = CUT, kind: str) -> Grant:
-    policy = set_policy(dataset=version.dataset, text=text, by=house.steward)
-    offer = publish(
-        version=version, policy_version=policy, licence="CC-BY-4.0", by=house.steward
-    )
-    return asked(house, offer, kind=kind).grant
 
 
 def last(daemon: FakeDaemon, kind: type[Job]) -> Job:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import pytest
 
 from exchange.audit.actors import NODE
 from exchange.audit.models import AuditEvent
-from exchange.audit.selectors import export_log
 from exchange.audit.services import seal_all
-from exchange.audit.signing import verifier_key
 from exchange.catalogue.models import DatasetVersion
 from exchange.catalogue.rekeying import rekey_version
 from exchange.catalogue.services import withdraw
@@ -31,7 +28,6 @@ from exchange.queries.shredding import (
     shred_version,
     words_for_version,
 )
-from ledger.log import verify_log_export
 from sandbox.protocol import ExecuteJob, Job
 from tests.factories.parties import member
 from tests.factories.sandbox import FakeDaemon
@@ -41,6 +37,7 @@ from tests.factories.walk import (
     answered,
     asked,
     granted,
+    log_holds,
     offered,
     perform_all,
     uploaded,
@@ -51,13 +48,6 @@ def shredded(house: House, version: DatasetVersion) -> None:
     shred_version(
         version=version, confirmation=words_for_version(version), by=house.steward
     )
-
-
-def log_holds() -> int:
-    """The whole log, hashed anew as `bonded verify` and an auditor do it."""
-    seal_all()
-    lines = io.BytesIO(b"".join(export_log()))
-    return verify_log_export(lines, verifier_key()).checkpoint.size
 
 
 def test_shred_version_leaves_nothing_to_read_and_a_log_that_verifies(
