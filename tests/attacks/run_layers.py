@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.report import Report
 from sandbox.processes.selfcheck import check_lockdown
-from tests.attacks.sandbox.layers import THROUGH, cells, matrix
+from tests.attacks.sandbox.layers import THROUGH, WORKERS, cells, matrix
 
 
 def run(out: Path | None) -> None:
@@ -30,17 +30,15 @@ def run(out: Path | None) -> None:
             f"| {name.replace('_', ' ')} | {' | '.join(cells(row, names))} |"
             for name, row in rows.items()
         ]
-    through = [
-        name
-        for rows in found.values()
-        for name, row in rows.items()
-        if row["worker"] == THROUGH
-    ]
-    count = sum(map(len, found.values()))
-    lines += [
-        "",
-        f"{count} attempts; through a whole worker: {', '.join(through) or 'none'}",
-    ]
+    lines += ["", f"{sum(map(len, found.values()))} attempts"]
+    for worker in WORKERS:
+        through = [
+            name
+            for rows in found.values()
+            for name, row in rows.items()
+            if row[worker] == THROUGH
+        ]
+        lines += ["", f"through a whole {worker}: {', '.join(through) or 'none'}"]
     sys.stdout.write("\n".join(lines) + "\n")
     if out is not None:
         out.write_text(json.dumps(found, indent=1), encoding="utf-8")

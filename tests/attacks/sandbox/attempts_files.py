@@ -154,6 +154,17 @@ def write_to_a_sealed_image(at: Target) -> None:
 
 
 @attempt("descriptors", "seal", baseline=False)
+def write_to_a_sealed_image_by_its_path(at: Target) -> None:
+    descriptor = os.open(f"/proc/self/fd/{at.sealed}", os.O_WRONLY)
+    os.write(descriptor, b"x")
+
+
+@attempt("descriptors", "seccomp")
+def open_ones_output_by_its_path(at: Target) -> None:
+    os.open(f"/proc/self/fd/{at.output}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+
+
+@attempt("descriptors", "seal", baseline=False)
 def map_a_sealed_image_to_write(at: Target) -> None:
     mmap.mmap(at.sealed, 4096, prot=mmap.PROT_WRITE | mmap.PROT_READ)[0] = 1
 

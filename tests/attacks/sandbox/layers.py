@@ -37,8 +37,10 @@ _PR_SET_DUMPABLE = 4
 _MARK = ctypes.create_string_buffer(b"bonded")
 
 
-def _worker(keep: list[int]) -> None:
-    lockdown.confine_worker(LIMITS, parent=os.getppid(), keep=keep)
+def _worker(keep: list[int], *, fills_memory: bool = False) -> None:
+    lockdown.confine_worker(
+        LIMITS, parent=os.getppid(), keep=keep, fills_memory=fills_memory
+    )
 
 
 LAYERS: dict[str, Callable[[list[int]], object]] = {
@@ -48,11 +50,15 @@ LAYERS: dict[str, Callable[[list[int]], object]] = {
     "namespaces": lambda _: lockdown.leave_namespaces(),
     "landlock": lambda _: lockdown.confine_files(),
     "seccomp": lambda _: lockdown.confine_calls(),
+    # Ingest has its engine write to files in memory that it was given, by their paths.
+    "seccomp_of_ingest": lambda _: lockdown.confine_calls(fills_memory=True),
     "worker": _worker,
+    "worker_of_ingest": lambda keep: _worker(keep, fills_memory=True),
 }
-SQL_LAYERS = ("none", "engine", "landlock", "seccomp", "worker")
+WORKERS = ("worker", "worker_of_ingest")
+SQL_LAYERS = ("none", "engine", "landlock", "seccomp", *WORKERS)
 # What would go out to the network is tried only where it cannot.
-CONFINED = ("engine", "worker")
+CONFINED = ("engine", *WORKERS)
 
 
 def matrix() -> dict[str, dict[str, dict[str, str]]]:
@@ -99,7 +105,7 @@ def _try(
     put_on: Callable[[list[int]], object],
 ) -> str:
     (target.folder / "to-be-removed").write_text("once more")
-    with _bystander(as_nobody=layer == "worker") as pid:
+    with _bystander(as_nobody=layer in WORKERS) as pid:
         at = replace(target, pid=pid)
         reading, writing = os.pipe()
         child = os.fork()

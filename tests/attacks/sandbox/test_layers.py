@@ -36,6 +36,11 @@ NEEDS_ROOT = {
     "name_the_machine",
     "real_time",
 }
+# What the filter of ingest lets through, against the one of a query's worker. Landlock
+# lets no path of a file system be opened for writing; a file in memory has none, and its
+# locks nobody heeds.
+LET_THROUGH = {"create_a_file", "write_to_a_file"}
+LET_THROUGH_IN_MEMORY = {"open_ones_output_by_its_path", "lock_an_image_of_others"}
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +68,8 @@ def test_attempt_is_stopped_by_each_layer_meant_for_it(entry, found) -> None:  #
         if layer == "own_user" and os.geteuid() != 0:
             continue
         assert row[layer] != THROUGH, layer
+    if entry.name not in LET_THROUGH_IN_MEMORY:
+        assert row["worker_of_ingest"] != THROUGH
     if "seal" in entry.by:
         assert THROUGH not in row.values()
 
@@ -78,6 +85,24 @@ def test_statement_is_stopped_by_each_layer_meant_for_it(statement, found) -> No
     # Without the engine's own lock: settings give nothing that the process does not hold.
     if statement.by != {"engine"}:
         assert row["worker"] != THROUGH
+        assert row["worker_of_ingest"] != THROUGH
+
+
+def test_filter_of_ingest_lets_through_what_it_is_for_and_nothing_else(
+    found: dict[str, Row],
+) -> None:
+    apart = {
+        entry.name
+        for entry in ENTRIES
+        if found[entry.name]["seccomp"] != THROUGH
+        and found[entry.name]["seccomp_of_ingest"] == THROUGH
+    }
+
+    assert apart == LET_THROUGH | LET_THROUGH_IN_MEMORY
+    for name in LET_THROUGH:
+        assert found[name]["landlock"] != THROUGH, name
+    for name in LET_THROUGH_IN_MEMORY:
+        assert found[name]["worker_of_ingest"] == THROUGH, "ingest could not do its work"
 
 
 def test_filter_answers_by_itself_and_kills_nobody(found: dict[str, Row]) -> None:
