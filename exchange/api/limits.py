@@ -26,7 +26,8 @@ class NewLimits(serializers.Serializer[Any]):
 class UsedShown(serializers.Serializer[Any]):
     """What the runs under a grant have used."""
 
-    runs = serializers.IntegerField()
+    runs = serializers.IntegerField(help_text="that ended in a release")
+    failed_runs = serializers.IntegerField(help_text="that used something and failed")
     cpu_seconds = serializers.FloatField()
     peak_memory_bytes = serializers.IntegerField()
     bytes_scanned = serializers.IntegerField()

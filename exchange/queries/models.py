@@ -147,6 +147,21 @@ class QueryReview(models.Model):
         return f"{self.reviewer}: {'approves' if self.approves else 'rejects'}"
 
 
+class FailedRun(models.Model):
+    """What a run used that ended without an answer: the provider's machine bore it."""
+
+    query = models.ForeignKey(Query, on_delete=models.PROTECT, related_name="failed_runs")
+    error_code = models.CharField(max_length=64)
+    metering = models.JSONField()
+    failed_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("failed_at", "id")
+
+    def __str__(self) -> str:
+        return self.error_code
+
+
 class Release(models.Model):
     """What left, or is about to: a sealed file, its digest and the event that states it."""
 

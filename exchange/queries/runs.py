@@ -23,7 +23,7 @@ from exchange.audit.services import record
 from exchange.catalogue import vault
 from exchange.catalogue.datakeys import destroy_keys
 from exchange.catalogue.forgetting import forget_withdrawn
-from exchange.errors import Refused
+from exchange.errors import ExchangeError, Refused
 from exchange.keys import services as keys
 from exchange.keys.models import KeyPurpose
 from exchange.nudges import SEAL, nudge
@@ -33,13 +33,14 @@ from exchange.operations.services import completing, enqueue
 from exchange.queries import analysis, delivery
 from exchange.queries.delivery import Delivered
 from exchange.queries.history import HistoryMoved, append_history
-from exchange.queries.models import Query, Release
+from exchange.queries.models import FailedRun, Query, Release
 from exchange.queries.moves import move, record_analysed, record_of
 from exchange.queries.services import RUN, refuse
 from exchange.queries.states import QueryState, Verdict
 from exchange.queries.subjects import check_usable, versions_of
 from exchange.queries.turns import turn_over
-from sandbox.errors import DeadlineExceeded, QueryRejected, ResourceExceeded
+from sandbox.errors import DeadlineExceeded, QueryRejected, ResourceExceeded, SandboxError
+from sandbox.protocol import Metering
 
 LEASE_SECONDS = settings.BONDED_RUN_SECONDS_MAX + 120.0
 # A run that met another's release is controlled again, against the longer history.
@@ -132,9 +133,13 @@ def run(operation: Operation) -> None:
     try:
         with turn_over(delivery.datasets_of(query), wait_seconds=_TURN_SECONDS):
             _deliver_and_hold(query, operation)
-    except BaseException:
+    except BaseException as error:
         # Withdrawn or shredded meanwhile: its job may have come after the wipe.
         forget_withdrawn(list(versions_of(query.grant).values()))
+        # Here, for who cancels a run has used the machine as well, and `failed` is not
+        # told of a run whose operation was cancelled.
+        if isinstance(error, SandboxError) and error.metering is not None:
+            _meter(query, error.code, error.metering)
         raise
 
 
@@ -146,13 +151,12 @@ def _deliver_and_hold(query: Query, operation: Operation) -> None:
                 # A revocation or withdrawal during the run stops what it made.
                 check_usable(query.grant, timezone.now())
                 _hold(query, delivered)
-        except HistoryMoved:
+        except BaseException as error:
             vault.remove(delivered.stored_name)
-            if not round_left:
-                raise
-            continue
-        except BaseException:
-            vault.remove(delivered.stored_name)
+            if isinstance(error, ExchangeError):
+                _meter(query, error.code, delivered.metering)
+            if isinstance(error, HistoryMoved) and round_left:
+                continue
             raise
         return
 
@@ -281,6 +285,12 @@ def failed(operation: Operation, error: Failure) -> None:
             )
         destroy_keys(query.result_key, by=query.submitted_by)
         transaction.on_commit(lambda: vault.remove_others("results", query.pk, ()))
+
+
+def _meter(query: Query, code: str, metering: Metering) -> None:
+    FailedRun.objects.create(
+        query=query, error_code=code, metering=dataclasses.asdict(metering)
+    )
 
 
 def _way_forward(query: Query, error: Failure) -> str:

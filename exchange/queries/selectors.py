@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, FloatField, Max, Q, QuerySet, Sum
@@ -19,7 +20,7 @@ from exchange.errors import NotFound
 from exchange.parties.models import Organisation, User
 from exchange.parties.permissions import sees_all_evidence
 from exchange.queries import analysis
-from exchange.queries.models import Query, Release
+from exchange.queries.models import FailedRun, Query, Release
 from exchange.queries.states import QUERY_AT_REST, QueryState
 from ledger.receipt import Receipt
 
@@ -124,31 +125,40 @@ def receipt_of(release: Release) -> Receipt | None:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What runs have used together; of memory the most that one of them had."""
+    """What runs have used together; of memory the most that one of them had.
 
-    runs: int
+    A run that was killed counts no scanned bytes: only its own process knew them.
+    """
+
+    runs: int  # that ended in a release
+    failed_runs: int
     cpu_seconds: float
     peak_memory_bytes: int
     bytes_scanned: int
 
 
 def used_under(grant: Grant) -> Used:
-    """What the runs under a grant have used, of those that ended in a release."""
+    """What the runs under a grant have used, those included that failed."""
 
     def of(name: str) -> Cast:
         return Cast(KT(f"metering__{name}"), FloatField())
 
-    found = Release.objects.filter(query__grant=grant).aggregate(
-        runs=Count("pk"),
-        cpu=Sum(of("cpu_seconds")),
-        memory=Max(of("peak_memory_bytes")),
-        scanned=Sum(of("bytes_scanned")),
+    rows: tuple[QuerySet[Any], ...] = (Release.objects.all(), FailedRun.objects.all())
+    released, failed = (
+        found.filter(query__grant=grant).aggregate(
+            runs=Count("pk"),
+            cpu=Sum(of("cpu_seconds")),
+            memory=Max(of("peak_memory_bytes")),
+            scanned=Sum(of("bytes_scanned")),
+        )
+        for found in rows
     )
     return Used(
-        found["runs"],
-        round(found["cpu"] or 0.0, 3),
-        int(found["memory"] or 0),
-        int(found["scanned"] or 0),
+        released["runs"],
+        failed["runs"],
+        round((released["cpu"] or 0.0) + (failed["cpu"] or 0.0), 3),
+        int(max(released["memory"] or 0, failed["memory"] or 0)),
+        int((released["scanned"] or 0) + (failed["scanned"] or 0)),
     )
 
 

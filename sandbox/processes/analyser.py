@@ -66,7 +66,7 @@ def _answer(payload: bytes, connection: duckdb.DuckDBPyConnection) -> tuple[byte
         job = codec.decode(codec.frame_payload(payload))
         if not isinstance(job, protocol.AnalyseJob):
             raise ProtocolError("an analyser analyses")
-        return answer(job.limits, lambda: (analyse.run(job, connection), 0))
+        return answer(job.limits, lambda _: analyse.run(job, connection))
     except SandboxError as error:
         return codec.encode(to_refusal(error)), False
 

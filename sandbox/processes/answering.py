@@ -24,33 +24,37 @@ from sandbox.errors import EngineFailed, ResourceExceeded, SandboxError
 from sandbox.files.vault import NO_SPACE, no_space
 from sandbox.refusal import to_refusal
 
-# An outcome, and the bytes of images that were opened for it.
-Run = Callable[[], tuple[protocol.Outcome, int]]
+
+@dataclasses.dataclass(slots=True)
+class Scan:
+    """The bytes of images that a run has opened so far, whatever it ends with."""
+
+    opened_bytes: int = 0
+
+
+Run = Callable[[Scan], protocol.Outcome]
 
 
 def answer(limits: protocol.Limits, run: Run) -> tuple[bytes, bool]:
     """Return the frame of what `run` ended with, and whether that was an outcome."""
-    started, before = time.monotonic(), cpu_seconds()
-    opened_bytes = 0
+    started, before, scan = time.monotonic(), cpu_seconds(), Scan()
     try:
         with _errors_as_ours(limits):
-            outcome, opened_bytes = run()
-        metered = dataclasses.replace(
-            outcome, metering=_metering(started, before, opened_bytes)
-        )
+            outcome = run(scan)
+        metered = dataclasses.replace(outcome, metering=_metering(started, before, scan))
         return _limited_frame(metered, limits), True
     except Exception as error:  # noqa: BLE001 - the last resort of a process; told below
         ours = error if isinstance(error, SandboxError) else _unexpected(error)
-        ours.metering = _metering(started, before, opened_bytes)
+        ours.metering = _metering(started, before, scan)
         return codec.encode(to_refusal(ours)), False
 
 
-def _metering(started: float, cpu_before: float, opened: int) -> protocol.Metering:
+def _metering(started: float, cpu_before: float, scan: Scan) -> protocol.Metering:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return protocol.Metering(
         cpu_seconds=round(used.ru_utime + used.ru_stime - cpu_before, 4),
         peak_memory_bytes=used.ru_maxrss * 1024,
-        bytes_scanned=opened,
+        bytes_scanned=scan.opened_bytes,
         wall_seconds=round(time.monotonic() - started, 4),
     )
 

@@ -13,7 +13,7 @@ from sandbox.intake import ingest
 from sandbox.intake.partition import partition
 from sandbox.job_keys import with_keys
 from sandbox.processes import channel, lockdown
-from sandbox.processes.answering import answer, write_all
+from sandbox.processes.answering import Scan, answer, write_all
 from sandbox.processes.image_source import PulledImages, open_everything
 from sandbox.refusal import to_refusal
 
@@ -55,7 +55,7 @@ def wait_for_job(control: socket.socket, parent: int) -> None:
         start, job, given = _unpack(payload, descriptors)
         is_filling = start.scratch > 0
         lockdown.confine_run(start.limits, footprint, fills_memory=is_filling)
-        frame, _ = answer(start.limits, lambda: _run(job, given))
+        frame, _ = answer(start.limits, lambda scan: _run(job, given, scan))
     except SandboxError as error:
         frame = codec.encode(to_refusal(error))
     finally:
@@ -76,13 +76,15 @@ def _unpack(
     return start, job, Descriptors(reply, source, tuple(outputs), tuple(scratch))
 
 
-def _run(job: protocol.Job, given: Descriptors) -> tuple[protocol.Outcome, int]:
+def _run(job: protocol.Job, given: Descriptors, scan: Scan) -> protocol.Outcome:
     # By number and kind: what asks the kernel for them is not in the filter.
     family, kind = socket.AF_UNIX, socket.SOCK_STREAM
     with socket.socket(family, kind, 0, fileno=given.source) as source:
         images = PulledImages(source)
-        job = with_keys(job, images.keys)
-        return _dispatch(job, given, images), images.opened_bytes
+        try:
+            return _dispatch(with_keys(job, images.keys), given, images)
+        finally:
+            scan.opened_bytes = images.opened_bytes
 
 
 def _dispatch(

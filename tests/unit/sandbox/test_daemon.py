@@ -244,8 +244,11 @@ def test_an_answer_larger_than_its_limit_is_refused(
 ) -> None:
     job = execute_job(served, mill, "large")
 
-    with pytest.raises(errors.ResourceExceeded, match="bytes"):
+    with pytest.raises(errors.ResourceExceeded, match="bytes") as caught:
         served.client.run(replace(job, limits=Limits(output_bytes=100)))
+
+    assert caught.value.metering is not None
+    assert caught.value.metering.bytes_scanned > 0
 
 
 def big_csv() -> bytes:

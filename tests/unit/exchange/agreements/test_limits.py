@@ -16,8 +16,9 @@ from exchange.audit.services import seal_all
 from exchange.errors import Conflict, Forbidden, Invalid
 from exchange.queries.models import Query
 from exchange.queries.selectors import used_under
-from sandbox.errors import DeadlineExceeded
-from sandbox.protocol import ExecuteJob
+from exchange.queries.services import cancel_query, retry_query
+from sandbox.errors import Cancelled, DeadlineExceeded, SandboxError
+from sandbox.protocol import ExecuteJob, Metering
 from tests.factories import walk
 from tests.factories.parties import bearer
 from tests.factories.sandbox import FakeDaemon
@@ -153,8 +154,41 @@ def test_used_is_what_the_runs_took_together(house: House) -> None:
 
     used = used_under(query.grant)
 
-    assert (used.runs, used.cpu_seconds) == (1, 1.25)
+    assert (used.runs, used.failed_runs, used.cpu_seconds) == (1, 0, 1.25)
     assert (used.peak_memory_bytes, used.bytes_scanned) == (7_000_000_000, 5)
+
+
+def test_used_counts_runs_that_failed_and_runs_that_were_cancelled(
+    house: House, daemon: FakeDaemon
+) -> None:
+    grant = walk.granted(house)
+
+    def stopped(job: Any) -> None:
+        if not isinstance(job, ExecuteJob):
+            return
+        query = Query.objects.get()
+        if not query.failed_runs.exists():
+            error: SandboxError = DeadlineExceeded("the job met its deadline")
+        else:
+            cancel_query(query=query, by=house.builder)
+            error = Cancelled("the job was cancelled")
+        error.metering = Metering(cpu_seconds=2.0, peak_memory_bytes=50, bytes_scanned=7)
+        raise error
+
+    daemon.meanwhile = stopped
+    query = walk.answered(house, grant)
+    retry_query(query=query, by=house.builder)
+    walk.perform_all()
+
+    codes = query.failed_runs.values_list("error_code", flat=True)
+    assert list(codes) == ["deadline_exceeded", "cancelled"]
+    used = used_under(grant)
+    assert (used.runs, used.failed_runs, used.cpu_seconds) == (0, 2, 4.0)
+    assert (used.peak_memory_bytes, used.bytes_scanned) == (50, 14)
+    page = Client()
+    page.force_login(house.steward)
+    shown = page.get(reverse("agreements:grant", args=[grant.pk])).content.decode()
+    assert '<dt class="small">Runs failed</dt><dd>2</dd>' in shown
 
 
 def test_api_shows_and_sets_limits_and_tells_the_provider_what_was_used(

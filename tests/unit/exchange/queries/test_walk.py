@@ -442,6 +442,8 @@ def test_run_that_another_overtook_is_controlled_again(
     assert racing.state == "held"
     histories = [len(job.history) for job in jobs(daemon, ExecuteJob)]
     assert histories == [0, 0, 1]
+    (lost,) = racing.failed_runs.all()
+    assert lost.error_code == "history_moved"
     assert list(HistoryEntry.objects.values_list("number", flat=True)) == [0, 1]
     assert len(list(daemon.vault.glob("results/*/*"))) == 2
 
