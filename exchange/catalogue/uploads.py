@@ -24,6 +24,7 @@ from exchange.catalogue.states import VersionState
 from exchange.errors import Conflict, ExchangeError, Invalid
 from exchange.keys import services as keys
 from exchange.keys.models import KeyPurpose
+from exchange.keys.organisation_keys import active_key
 from exchange.operations.services import enqueue
 from exchange.parties.models import User
 from exchange.parties.permissions import check_can_manage_datasets
@@ -183,6 +184,8 @@ def _begin(
     csv: CsvOptions,
     by: User,
 ) -> DatasetVersion:
+    # The organisation's first key is made by its provider, ahead of the transaction.
+    active_key(dataset.organisation, by=by)
     with transaction.atomic():
         Dataset.objects.select_for_update().get(pk=dataset.pk)
         last = dataset.versions.order_by("-number").values_list("number", flat=True).first()

@@ -90,14 +90,20 @@ def _rewrap(key: OrganisationKey, *, by: Actor) -> bool:
 
 
 def retirable() -> tuple[str, ...]:
-    """The master keys, oldest first, under which and before which nothing lies."""
+    """The master keys, oldest first, under which and before which nothing lies.
+
+    A provider retires one with all older ones, so one that is in use keeps those after it:
+    see `held_up_by`.
+    """
+    refs = provider().refs()[:-1]
+    stop = held_up_by()
+    return refs if stop is None else refs[: refs.index(stop)]
+
+
+def held_up_by() -> str | None:
+    """The oldest master key, not the current one, under which a key lies; `rewrap` ends it."""
     used = set(OrganisationKey.objects.live().values_list("provider_ref", flat=True))
-    found = []
-    for ref in provider().refs()[:-1]:
-        if ref in used:
-            break
-        found.append(ref)
-    return tuple(found)
+    return next((ref for ref in provider().refs()[:-1] if ref in used), None)
 
 
 def retire_masters(*, by: Actor) -> tuple[str, ...]:

@@ -1,5 +1,8 @@
 """An organisation's own key: made at first use, opened by the provider, never a row.
 
+The provider is asked before a row is locked: it may be a network away, and who waits for
+the row would wait for the network too.
+
 After `shredding.destroy_organisation` none is made any more: what a fresh key would begin
 could not continue what the old one held (history, shards, pseudonyms).
 """
@@ -7,6 +10,7 @@ could not continue what the old one held (history, shards, pseudonyms).
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 
 from django.db import IntegrityError, transaction
 
@@ -39,30 +43,45 @@ def open_key_of(key: OrganisationKey) -> bytes:
 def active_key(organisation: Organisation, *, by: Actor) -> OrganisationKey:
     """The key under which new data keys go, made now if there was never one.
 
-    Locked for the caller's transaction: a rotation waits, and then finds what was put under
-    it. Raises Conflict (`organisation_keys_destroyed`).
+    Nothing is locked: the provider is asked for a first key before anything is written, so
+    call this ahead of a transaction that issues. Raises Conflict
+    (`organisation_keys_destroyed`).
     """
-    active = OrganisationKey.objects.filter(
-        organisation=organisation, state=KeyState.ACTIVE
-    ).select_for_update(of=("self",))
-    found = active.select_related("organisation").first()
-    if found is not None:
-        return found
-    if OrganisationKey.objects.filter(organisation=organisation).exists():
-        raise destroyed()
-    try:
-        with transaction.atomic():
-            made = store(organisation, 1, secrets.token_bytes(KEY_BYTES), by=by)
-    except IntegrityError:  # another process was first; the constraint keeps one active
-        return active.get()
-    return made
+    keys = OrganisationKey.objects.filter(organisation=organisation)
+    while True:
+        found = keys.filter(state=KeyState.ACTIVE).select_related("organisation").first()
+        if found is not None:
+            return found
+        if keys.exists():
+            # Asked again: another process may have made the first one a moment ago.
+            if not keys.filter(state=KeyState.ACTIVE).exists():
+                raise destroyed()
+            continue
+        wrapped = wrapped_anew(organisation, 1)
+        with suppress(IntegrityError), transaction.atomic():
+            # The constraint keeps one active; where another process was first, that is it.
+            return store(organisation, 1, wrapped, by=by)
+
+
+def is_active_still(key: OrganisationKey) -> bool:
+    """Whether new data keys may go under it; if so it is locked for the transaction.
+
+    A rotation or destruction waits then, and finds what was put under it.
+    """
+    active = OrganisationKey.objects.filter(pk=key.pk, state=KeyState.ACTIVE)
+    return active.select_for_update().exists()
+
+
+def wrapped_anew(organisation: Organisation, generation: int) -> Wrapped:
+    """A fresh key of that generation, by the provider; no row says so yet."""
+    context = context_of(organisation, generation)
+    return provider().wrap(secrets.token_bytes(KEY_BYTES), context=context)
 
 
 def store(
-    organisation: Organisation, generation: int, clear: bytes, *, by: Actor
+    organisation: Organisation, generation: int, wrapped: Wrapped, *, by: Actor
 ) -> OrganisationKey:
-    """The organisation's key of that generation is active, wrapped and recorded."""
-    wrapped = provider().wrap(clear, context=context_of(organisation, generation))
+    """In the caller's transaction: `wrapped` is the active key, recorded."""
     note_master(wrapped.ref, by=by)
     made = OrganisationKey.objects.create(
         organisation=organisation,

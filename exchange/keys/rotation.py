@@ -9,7 +9,6 @@ Called again at any moment it goes on where it stood. Data is not touched.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from typing import Final
 
@@ -22,7 +21,7 @@ from exchange.audit.services import record
 from exchange.errors import Conflict
 from exchange.keys import organisation_keys
 from exchange.keys.models import DataKey, KeyState, OrganisationKey
-from exchange.keys.provider import KEY_BYTES, open_key, seal_key
+from exchange.keys.provider import open_key, seal_key
 from exchange.keys.services import context_of
 from exchange.parties.models import Organisation
 
@@ -55,6 +54,13 @@ def rotate_organisation(
 
 
 def _begun(organisation: Organisation, *, by: Actor) -> OrganisationKey:
+    newest = OrganisationKey.objects.filter(organisation=organisation).order_by(
+        "generation"
+    )
+    before = newest.last()
+    generation = before.generation + 1 if before is not None else 1
+    # Before the row is locked, and for nothing where a rotation goes on or none can be.
+    wrapped = organisation_keys.wrapped_anew(organisation, generation)
     with transaction.atomic():
         keys = OrganisationKey.objects.filter(organisation=organisation)
         active = keys.filter(state=KeyState.ACTIVE).select_for_update().first()
@@ -64,10 +70,10 @@ def _begun(organisation: Organisation, *, by: Actor) -> OrganisationKey:
             raise Conflict("The organisation has no key to rotate.", code="key_not_issued")
         if keys.filter(state=KeyState.RETIRING).exists():
             return active
+        if active.generation + 1 != generation:
+            return active  # another process rotated a moment ago
         keys.filter(pk=active.pk).update(state=KeyState.RETIRING)
-        return organisation_keys.store(
-            organisation, active.generation + 1, secrets.token_bytes(KEY_BYTES), by=by
-        )
+        return organisation_keys.store(organisation, generation, wrapped, by=by)
 
 
 def _move_batch(old: OrganisationKey, new: OrganisationKey) -> int:

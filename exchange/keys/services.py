@@ -13,8 +13,8 @@ from exchange.audit.actors import NODE, Actor
 from exchange.audit.events import EventType
 from exchange.audit.services import Subject, record, subject_of
 from exchange.errors import Conflict
-from exchange.keys.models import DataKey, KeyPurpose, KeyState
-from exchange.keys.organisation_keys import active_key, open_key_of
+from exchange.keys.models import DataKey, KeyPurpose, KeyState, OrganisationKey
+from exchange.keys.organisation_keys import active_key, is_active_still, open_key_of
 from exchange.keys.provider import KEY_BYTES, open_key, seal_key
 from exchange.parties.models import Organisation
 
@@ -22,30 +22,44 @@ from exchange.parties.models import Organisation
 def issue_data_key(
     *, organisation: Organisation, purpose: KeyPurpose | str, subject: Subject, by: Actor
 ) -> DataKey:
-    """Make a fresh data key for one purpose and subject; only wrapped bytes are kept."""
-    subject_type, subject_id = subject_of(subject)
-    with transaction.atomic():
+    """Make a fresh data key for one purpose and subject; only wrapped bytes are kept.
+
+    In a caller's transaction, have the organisation's first key made before that begins
+    (`organisation_keys.active_key`).
+    """
+    issued = None
+    while issued is None:  # once more after a rotation that came between
         holder = active_key(organisation, by=by)
-        data_key = DataKey(
-            organisation_key=holder,
-            purpose=KeyPurpose(purpose),
-            subject_type=subject_type,
-            subject_id=subject_id,
-        )
-        data_key.wrapped = seal_key(
-            secrets.token_bytes(KEY_BYTES),
-            under=open_key_of(holder),
-            context=context_of(data_key),
-        )
-        data_key.save(force_insert=True)
-        record(
-            type=EventType.KEY_ISSUED,
-            actor=by,
-            subject=data_key,
-            organisation=organisation.slug,
-            purpose=str(data_key.purpose),
-            protects=[subject_type, subject_id],
-        )
+        # The provider is asked before the key's row is locked.
+        clear = open_key_of(holder)
+        with transaction.atomic():
+            if is_active_still(holder):
+                issued = _issue(holder, clear, KeyPurpose(purpose), subject, by)
+    return issued
+
+
+def _issue(
+    holder: OrganisationKey, under: bytes, purpose: KeyPurpose, subject: Subject, by: Actor
+) -> DataKey:
+    subject_type, subject_id = subject_of(subject)
+    data_key = DataKey(
+        organisation_key=holder,
+        purpose=purpose,
+        subject_type=subject_type,
+        subject_id=subject_id,
+    )
+    data_key.wrapped = seal_key(
+        secrets.token_bytes(KEY_BYTES), under=under, context=context_of(data_key)
+    )
+    data_key.save(force_insert=True)
+    record(
+        type=EventType.KEY_ISSUED,
+        actor=by,
+        subject=data_key,
+        organisation=holder.organisation.slug,
+        purpose=str(purpose),
+        protects=[subject_type, subject_id],
+    )
     return data_key
 
 

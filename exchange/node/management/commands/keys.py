@@ -128,9 +128,14 @@ class Command(BaseCommand):
         if options["dry_run"]:
             gone = masters.retirable()
             self._say(f"would retire {len(gone)}: {', '.join(gone) or 'none'}")
-            return
-        gone = masters.retire_masters(by=NODE)
-        self._say(f"retired {len(gone)}: {', '.join(gone) or 'none'}")
+        else:
+            gone = masters.retire_masters(by=NODE)
+            self._say(f"retired {len(gone)}: {', '.join(gone) or 'none'}")
+        if stop := masters.held_up_by():
+            self._say(
+                f"{stop} and later ones stay: an organisation's key lies under it; run "
+                "`keys rewrap`, then retire again"
+            )
 
     def _rotate_organisation(self, options: dict[str, Any]) -> None:
         organisation = _organisation(options["organisation"])

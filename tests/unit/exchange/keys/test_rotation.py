@@ -190,7 +190,11 @@ def test_retire_masters_stops_at_the_first_that_is_in_use(keyring: MemoryKeyring
 
     # The second one is free, but retiring it would take the first along.
     assert retire_masters(by=NODE) == ()
+    assert masters.held_up_by() == held
     assert all_open(keys | other)
+    rewrap(by=NODE)
+    assert masters.held_up_by() is None
+    assert len(retire_masters(by=NODE)) == 2
 
 
 def test_retire_that_was_not_recorded_is_recorded_afterwards(

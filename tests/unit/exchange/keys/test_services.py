@@ -11,7 +11,7 @@ from exchange.audit.models import AuditEvent
 from exchange.errors import Conflict
 from exchange.keys import organisation_keys, services, shredding
 from exchange.keys.models import DataKey, KeyPurpose, KeyState, OrganisationKey
-from exchange.keys.provider import KeyUnusable
+from exchange.keys.provider import KeyUnusable, MemoryKeyring, Wrapped
 from exchange.keys.rotation import rotate_organisation
 from exchange.keys.services import derive, destroy, issue_data_key, unwrap
 from exchange.keys.shredding import destroy_organisation_keys
@@ -208,3 +208,80 @@ def test_act_whose_event_cannot_be_written_did_not_happen(
         list(DataKey.objects.values()),
         list(OrganisationKey.objects.values()),
     ) == before
+
+
+class Watched(MemoryKeyring):
+    """A provider that is asked ahead of transactions only."""
+
+    def __init__(self) -> None:
+        self.asked: list[bool] = []
+        super().__init__()
+
+    def wrap(self, key: bytes, *, context: bytes) -> Wrapped:
+        self.asked.append(connection.in_atomic_block)
+        return super().wrap(key, context=context)
+
+    def unwrap(self, wrapped: Wrapped, *, context: bytes) -> bytes:
+        self.asked.append(connection.in_atomic_block)
+        return super().unwrap(wrapped, context=context)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_provider_is_asked_while_no_transaction_is_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be a network away: nobody waits for that with a row locked."""
+    watched = Watched()
+    monkeypatch.setattr(organisation_keys, "provider", lambda: watched)
+    monkeypatch.setattr(organisation_keys, "provider_for", lambda _ref: watched)
+    organisation = OrganisationFactory()
+
+    first = issue(organisation)
+    rotate_organisation(organisation=organisation, by=NODE)
+    unwrap(first)
+
+    assert len(watched.asked) >= 5
+    assert not any(watched.asked)
+
+
+def test_issue_during_a_rotation_goes_under_the_new_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    organisation = OrganisationFactory()
+    issue(organisation)
+    opening = organisation_keys.open_key_of
+
+    def rotated_meanwhile(key: OrganisationKey) -> bytes:
+        monkeypatch.setattr(services, "open_key_of", opening)
+        clear = opening(key)
+        rotate_organisation(organisation=organisation, by=NODE)
+        return clear
+
+    monkeypatch.setattr(services, "open_key_of", rotated_meanwhile)
+    made = issue_data_key(
+        organisation=organisation,
+        purpose=KeyPurpose.RESULT,
+        subject=("release", "9"),
+        by=NODE,
+    )
+
+    assert made.organisation_key.generation == 2
+    assert len(unwrap(made)) == 32
+
+
+def test_active_key_that_another_process_made_first_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    organisation = OrganisationFactory()
+    wrapping = organisation_keys.wrapped_anew
+
+    def overtaken(organisation: Organisation, generation: int) -> Wrapped:
+        monkeypatch.setattr(organisation_keys, "wrapped_anew", wrapping)
+        organisation_keys.active_key(organisation, by=NODE)
+        return wrapping(organisation, generation)
+
+    monkeypatch.setattr(organisation_keys, "wrapped_anew", overtaken)
+    found = organisation_keys.active_key(organisation, by=NODE)
+
+    assert found == OrganisationKey.objects.get(organisation=organisation)
+    assert AuditEvent.objects.filter(type="key:issued").count() == 2  # master, organisation
