@@ -101,7 +101,7 @@ def retirable() -> tuple[str, ...]:
 
 
 def held_up_by() -> str | None:
-    """The oldest master key, not the current one, under which a key lies; `rewrap` ends it."""
+    """The oldest master key but the current one under which a key lies, until `rewrap`."""
     used = set(OrganisationKey.objects.live().values_list("provider_ref", flat=True))
     return next((ref for ref in provider().refs()[:-1] if ref in used), None)
 

@@ -6,6 +6,8 @@ what is asked by the services; the pages only offer it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -125,12 +127,11 @@ def listing(request: UserRequest) -> HttpResponse:
 def rotate(request: UserRequest, slug: str) -> HttpResponse:
     organisation = _seen(request.user, slug)
     rotate_soon(organisation=organisation, by=request.user)
-    messages.success(
+    return _done(
         request,
+        organisation,
         _("A new key is being made. What lies under the old one stays readable meanwhile."),
-        extra_tags="ok",
     )
-    return redirect(_back_to(organisation))
 
 
 @require_POST
@@ -138,12 +139,11 @@ def rotate(request: UserRequest, slug: str) -> HttpResponse:
 def rotate_version(request: UserRequest, version_id: str) -> HttpResponse:
     version = version_visible_to(request.user, version_id)
     rekey_version(version=version, by=request.user)
-    messages.success(
+    return _done(
         request,
+        version.dataset.organisation,
         _("The files are being written anew. Queries go on; the old key ends with them."),
-        extra_tags="ok",
     )
-    return redirect(_back_to(version.dataset.organisation))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -151,39 +151,27 @@ def rotate_version(request: UserRequest, version_id: str) -> HttpResponse:
 def destroy_version(request: UserRequest, version_id: str) -> HttpResponse:
     """Say what becomes unreadable, and destroy it once that is typed."""
     version = version_visible_to(request.user, version_id)
-    organisation = version.dataset.organisation
-    check_may_manage_keys(request.user, organisation)
-    form = ConfirmForm(words_for_version(version), sent(request))
-    problems: list[Problem] = problems_of(form)
-    if request.method == "POST" and form.is_valid():
-        try:
-            shred_version(
-                version=version, confirmation=form.cleaned_data["words"], by=request.user
-            )
-        except Invalid:
-            problems = _differing(form)
-        else:
-            messages.success(
-                request,
-                _("The key is destroyed. Nobody can read these rows any more."),
-                extra_tags="ok",
-            )
-            return redirect(_back_to(organisation))
-    released = Release.objects.filter(query__grant__offer__tables__version=version)
-    return render_page(
+    check_may_manage_keys(request.user, version.dataset.organisation)
+
+    def about() -> dict[str, Any]:
+        released = Release.objects.filter(query__grant__offer__tables__version=version)
+        return {
+            "version": version,
+            "files": version.files.count(),
+            "keys": keys_of(version).filter(state="active").count(),
+            "grants": version.grants.filter(revoked_at=None).count(),
+            "under_way": queries_on(version).count(),
+            "releases": released.exclude(state=ReleaseState.SHREDDED).distinct().count(),
+        }
+
+    return _destroying(
         request,
-        "keys/destroy_version.html",
-        here="keys:list",
-        crumbs=[crumb(_("Keys"), "keys:list")],
-        problems=problems,
-        form=form,
-        version=version,
-        organisation=organisation,
-        files=version.files.count(),
-        keys=keys_of(version).filter(state="active").count(),
-        grants=version.grants.filter(revoked_at=None).count(),
-        under_way=queries_on(version).count(),
-        releases=released.exclude(state=ReleaseState.SHREDDED).distinct().count(),
+        version.dataset.organisation,
+        words=words_for_version(version),
+        act=partial(shred_version, version=version),
+        done=_("The key is destroyed. Nobody can read these rows any more."),
+        template="keys/destroy_version.html",
+        about=about,
     )
 
 
@@ -193,33 +181,57 @@ def destroy_organisation(request: UserRequest, slug: str) -> HttpResponse:
     """The end of everything an organisation holds here, once its name is typed."""
     organisation = _seen(request.user, slug)
     check_may_end_keys(request.user, organisation)
-    form = ConfirmForm(organisation.slug, sent(request))
+
+    def about() -> dict[str, Any]:
+        counts = counts_by_purpose(organisation)
+        return {"purposes": purpose_rows([count for count in counts if count.active])}
+
+    return _destroying(
+        request,
+        organisation,
+        words=organisation.slug,
+        act=partial(shred_organisation, organisation=organisation),
+        done=_("The organisation's key is destroyed."),
+        template="keys/destroy_organisation.html",
+        about=about,
+    )
+
+
+def _destroying(
+    request: UserRequest,
+    organisation: Organisation,
+    *,
+    words: str,
+    act: Callable[..., object],
+    done: str,
+    template: str,
+    about: Callable[[], dict[str, Any]],
+) -> HttpResponse:
+    """`act` once `words` are typed; until then the page that says what would end."""
+    form = ConfirmForm(words, sent(request))
     problems: list[Problem] = problems_of(form)
     if request.method == "POST" and form.is_valid():
         try:
-            shred_organisation(
-                organisation=organisation,
-                confirmation=form.cleaned_data["words"],
-                by=request.user,
-            )
+            act(confirmation=form.cleaned_data["words"], by=request.user)
         except Invalid:
             problems = _differing(form)
         else:
-            messages.success(
-                request, _("The organisation's key is destroyed."), extra_tags="ok"
-            )
-            return redirect(_back_to(organisation))
+            return _done(request, organisation, done)
     return render_page(
         request,
-        "keys/destroy_organisation.html",
+        template,
         here="keys:list",
         crumbs=[crumb(_("Keys"), "keys:list")],
         problems=problems,
         form=form,
         organisation=organisation,
-        state=organisation_key_state(organisation),
-        purposes=purpose_rows(counts_by_purpose(organisation)),
+        **about(),
     )
+
+
+def _done(request: UserRequest, organisation: Organisation, sentence: str) -> HttpResponse:
+    messages.success(request, sentence, extra_tags="ok")
+    return redirect(f"{reverse('keys:list')}?organisation={organisation.slug}")
 
 
 def _differing(form: ConfirmForm) -> list[Problem]:
@@ -230,7 +242,3 @@ def _differing(form: ConfirmForm) -> list[Problem]:
 def _seen(user: User, slug: str) -> Organisation:
     named = Organisation.objects.filter(slug=slug).first()
     return organisation_seen_by(user, named.public_id if named else slug)
-
-
-def _back_to(organisation: Organisation) -> str:
-    return f"{reverse('keys:list')}?organisation={organisation.slug}"

@@ -34,7 +34,10 @@ class LimitsForm(Form):
             field.label = str(LABELS[name])
             field.min_value, field.max_value = LEAST[name], maxima[name]
             field.widget.attrs.update(
-                min=LEAST[name], max=maxima[name], inputmode="numeric"
+                min=LEAST[name],
+                max=maxima[name],
+                inputmode="numeric",
+                placeholder=str(defaults[name]),
             )
             field.help_text = _(
                 "From %(least)d to %(most)d. Left empty, this node's %(default)d holds."
