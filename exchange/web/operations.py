@@ -33,9 +33,9 @@ from exchange.queries.selectors import queries_visible_to, query_visible_to
 from exchange.queries.services import ANALYSE, RUN, retry_query
 from exchange.queries.shredding import SHRED
 from exchange.web.access import UserRequest, signed_in
+from exchange.web.event_words import size_words
 from exchange.web.filters import kept
 from exchange.web.page import problem_of, render_page
-from exchange.web.presenters import size_words
 from exchange.web.standing import standing_of
 from exchange.web.statuses import operation_status
 from sandbox.errors import SandboxError

@@ -11,7 +11,7 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
-from exchange.web.presenters import size_words
+from exchange.web.event_words import size_words
 
 register = template.Library()
 _CODE = re.compile(r"`([^`]+)`")

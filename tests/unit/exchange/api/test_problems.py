@@ -79,7 +79,7 @@ def own_codes() -> Iterator[str]:
 def test_every_code_that_is_raised_is_documented() -> None:
     missing = {*raised_codes(), *own_codes()} - documented().keys()
 
-    assert missing == set(), "add a line to exchange/api/problems.py"
+    assert missing == set(), "add a line to exchange/api/stage_problems.py"
 
 
 @pytest.mark.parametrize("code", sorted(documented()))
