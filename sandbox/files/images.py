@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sandbox.errors import DistributionCorrupt, SandboxError
 from sandbox.files.image_memory import Image, ImageMemory, Wish
-from sandbox.files.pme import Unsealing
+from sandbox.files.pme import Unsealing, decrypt
 from sandbox.files.shards import Shard, open_shard, wish_for
 from sandbox.files.upload_images import Segment, segments_of
 from sandbox.files.verified import VerifiedFiles
@@ -228,7 +228,8 @@ class ImageCache:
             for image, shard in pairs:
                 if image in left:
                     assert shard.layout is not None, "an image to be made was laid out"
-                    begun.append((image, shard.layout.begin(executor)))
+                    begun.append((image, shard.layout.begin()))
+            decrypt([unsealing for _, unsealing in begun], executor)
             for check in checks:
                 check()
             while begun:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
@@ -102,9 +103,9 @@ class Layout:
         # By part: whether its recorded footer tells what its chunks must be.
         self.pinned = tuple(footer.is_pinned for footer in footers)
 
-    def begin(self, executor: Executor) -> Unsealing:
-        """Have `executor` decrypt the image; may be called once."""
-        return Unsealing(self._parts, self._chunks, self._footer_start, executor)
+    def begin(self) -> Unsealing:
+        """Return the image, to be decrypted by `decrypt`; may be called once."""
+        return Unsealing(self._parts, self._chunks, self._footer_start)
 
 
 class Unsealing:
@@ -115,30 +116,34 @@ class Unsealing:
         parts: list[tuple[Footer, list[int]]],
         chunks: list[tuple[Footer, Chunk]],
         footer_start: int,
-        executor: Executor,
     ) -> None:
         self._parts = parts
         self._footer_start = footer_start
         self._descriptor = os.memfd_create("image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self._futures: list[Future[None]] = []
-        batch: list[tuple[Footer, Chunk, int]] = []
-        waiting, place = 0, len(PLAIN_MAGIC)
+        self._tasks: deque[list[tuple[Footer, Chunk, int]]] = deque()
+        waiting, place = _TASK_BYTES, len(PLAIN_MAGIC)
         for footer, chunk in chunks:
-            batch.append((footer, chunk, place))
+            if waiting >= _TASK_BYTES:
+                self._tasks.append([])
+                waiting = 0
+            self._tasks[-1].append((footer, chunk, place))
             place += chunk.size_bytes
             waiting += chunk.size_bytes
-            if waiting >= _TASK_BYTES:
-                self._futures.append(executor.submit(self._run, batch))
-                batch, waiting = [], 0
-        if batch:
-            self._futures.append(executor.submit(self._run, batch))
+
+    def advance(self, executor: Executor) -> bool:
+        """Have `executor` decrypt the next part of it; whether there is another."""
+        if self._tasks:
+            self._futures.append(executor.submit(self._run, self._tasks.popleft()))
+        return bool(self._tasks)
 
     def finish(self) -> int:
         """Return a descriptor of the image, complete, that nobody can write to.
 
-        Raises DistributionCorrupt if a page does not decrypt or is not Parquet as
-        `sandbox.files.parquet` writes it; nothing is left then.
+        Requires that `decrypt` was given it. Raises DistributionCorrupt if a page does not
+        decrypt or is not Parquet as our writers leave it; nothing is left then.
         """
+        assert not self._tasks, "an image is finished when all of it was decrypted"
         try:
             for future in self._futures:
                 future.result()
@@ -174,6 +179,19 @@ class Unsealing:
             _ChunkCopy(footer, chunk, self._descriptor, place).run()
 
 
+def decrypt(unsealings: Sequence[Unsealing], executor: Executor) -> None:
+    """Have `executor` decrypt these images, a part of each in turn.
+
+    Two threads that write to one file in memory wait for each other in the kernel: one
+    image after another, two threads were hardly faster than one.
+    """
+    left = deque(unsealings)
+    while left:
+        unsealing = left.popleft()
+        if unsealing.advance(executor):
+            left.append(unsealing)
+
+
 def unseal_image(
     parts: Sequence[Part], columns: frozenset[str] | None, executor: Executor
 ) -> int:
@@ -182,7 +200,9 @@ def unseal_image(
     It holds the named columns that the parts have (None: all), each part's in file order.
     Raises KeyUnusable and DistributionCorrupt as `Layout` and `Unsealing.finish` do.
     """
-    return Layout(parts, columns).begin(executor).finish()
+    unsealing = Layout(parts, columns).begin()
+    decrypt([unsealing], executor)
+    return unsealing.finish()
 
 
 def seal(descriptor: int) -> None:

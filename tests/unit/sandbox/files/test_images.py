@@ -54,9 +54,9 @@ def decryptions(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     begun: list[int] = []
     begin = Layout.begin
 
-    def counted(layout: Layout, executor: ThreadPoolExecutor) -> Unsealing:
+    def counted(layout: Layout) -> Unsealing:
         begun.append(1)
-        return begin(layout, executor)
+        return begin(layout)
 
     monkeypatch.setattr(Layout, "begin", counted)
     return begun
