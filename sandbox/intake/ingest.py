@@ -14,12 +14,12 @@ import duckdb
 
 from sandbox.intake.csv_ingest import profile_csv
 from sandbox.intake.parquet_ingest import profile_parquet
-from sandbox.intake.upload import Segments, Upload
+from sandbox.intake.upload import Images, Upload
 from sandbox.protocol import Format, ProfileJob, ProfileOutcome
 
 
 def profile_upload(
-    job: ProfileJob, images: Segments, output: int, scratch: Sequence[int]
+    job: ProfileJob, images: Images, output: int, scratch: Sequence[int]
 ) -> ProfileOutcome:
     """Read the upload among `images`; its table lies encrypted in `output` afterwards.
 

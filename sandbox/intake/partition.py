@@ -14,36 +14,41 @@ from pathlib import Path
 
 import duckdb
 
-from sandbox.engine import open_engine
+from sandbox.engine import open_engine, show
 from sandbox.errors import ProtocolError
 from sandbox.intake.parquet_ingest import RowGroups
 from sandbox.intake.staging import VaultFile, in_order, parquet_of
-from sandbox.intake.upload import Upload
+from sandbox.intake.unit_counts import UnitCounts
+from sandbox.intake.upload import Images, Upload
 from sandbox.protocol import PartitionJob, PartitionOutcome, StoredFile, TableSchema
 from sandbox.quoting import quoted, text_literal
 
-_SLAB, _NO_SHARD = "slab", 255
+_STAGED, _SLAB, _NO_SHARD = "staged", "slab", 255
 _KEY_BYTES = 32
 
 
 def partition(
     job: PartitionJob,
-    images: Mapping[str, Sequence[str]],
+    source: Images,
     outputs: Sequence[int],
     scratch: Sequence[int],
 ) -> PartitionOutcome:
     """Write every row of the staged table to exactly one of `outputs`, encrypted.
 
-    Rows without a unit go to the first shard; the order of rows within a shard says
-    nothing. `scratch` are three or more empty files in memory. Raises ProtocolError if a
-    unit column is absent, or if several unit columns are to be split over several shards:
-    then a row's units need not agree on a shard.
+    Of `source` one file of the staged table is open at a time. Rows without a unit go to
+    the first shard; the order of rows within a shard says nothing. `scratch` are three or
+    more empty files in memory. Raises ProtocolError if a unit column is absent, or if
+    several unit columns are to be split over several shards: then a row's units need not
+    agree on a shard.
     """
     table = job.source.table
     paths = [f"/proc/self/fd/{descriptor}" for descriptor in scratch]
-    engine = open_engine(images, job.limits, files=paths, reuses_paths=True)
+    engine = open_engine(
+        {}, job.limits, files=paths, any_descriptor=True, reuses_paths=True
+    )
     with contextlib.closing(engine) as connection, contextlib.ExitStack() as stack:
-        described = connection.execute(f"DESCRIBE {quoted(table)}").fetchall()
+        path = _open(connection, source, table, 0)
+        described = connection.execute(f"DESCRIBE {_STAGED}").fetchall()
         columns = tuple((str(row[0]), str(row[1])) for row in described)
         _check(job, columns, outputs)
         names = [name for name, _ in columns]
@@ -51,13 +56,21 @@ def partition(
             [(stack.enter_context(_file(job, index, t)), t.columns) for t in targets]
             for index, targets in enumerate(_targets(job, names, outputs))
         ]
-        _Writing(connection, job, columns, shards, scratch).run(images[table])
-        by_shard = [files[0][0].rows for files in shards]
-        rows = sum(by_shard)
-        units, most_rows = _count_units(connection, job, rows)
+        writing = _Writing(connection, job, columns, shards, scratch)
+        writing.add(path)
+        counts = UnitCounts(connection, job.units)
+        counts.add(_STAGED)
+        for index in range(1, len(source.tables[table])):
+            writing.add(_open(connection, source, table, index))
+            counts.add(_STAGED)
+        writing.finish()
+        most_rows = counts.most_rows()
         for files in shards:
             for file, _ in files:
                 file.finish(most_rows)
+        by_shard = [files[0][0].rows for files in shards]
+        rows = sum(by_shard)
+        units = counts.units() if job.units else rows
     return PartitionOutcome(
         _files(job.outputs, by_shard),
         rows,
@@ -65,6 +78,15 @@ def partition(
         TableSchema(table, columns),
         groups=tuple(_files(group.outputs, by_shard) for group in job.groups),
     )
+
+
+def _open(
+    connection: duckdb.DuckDBPyConnection, source: Images, table: str, index: int
+) -> str:
+    """Have one file of the staged table open and shown, instead of the one before."""
+    ((path,),) = source.open({table: [index]}).values()
+    show(connection, {_STAGED: [path]})
+    return path
 
 
 def _file(job: PartitionJob, shard: int, target: _Target) -> VaultFile:
@@ -135,7 +157,7 @@ def _check(
 
 
 class _Writing:
-    """One pass over the staged table, as many rows at a time as memory takes."""
+    """One pass over a staged table, as many rows at a time as memory takes."""
 
     def __init__(
         self,
@@ -151,36 +173,35 @@ class _Writing:
         self._unit = _unit(job, dict(columns))
         self._shards = shards
         self._part, *self._images = scratch
-        self._all = int(
-            connection.execute(
-                f"SELECT count(*) FROM {quoted(job.source.table)}"
-            ).fetchall()[0][0]
-        )
+        self._all = max(1, sum(file.rows for file in job.source.files))
+        self._seen = self._held = 0  # rows: of all, and of those in the slab
         self._shard = _free_name("shard", self._names)
 
-    def run(self, paths: Sequence[str]) -> None:
-        """Add all rows to the files, which are not finished then."""
-        seen = rows = 0
-        memory = self._job.limits.memory_bytes
         self._empty()
-        for path in paths:
-            free: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def add(self, path: str) -> None:
+        """Take the rows of a staged file's image, and write whenever they are many."""
+        memory = self._job.limits.memory_bytes
+        free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        free.put(self._part)
+        for part in RowGroups(Upload(_OneImage(path)), memory).parts(free):
+            added = self._take(part.relation, self._seen)
             free.put(self._part)
-            for part in RowGroups(Upload(_OneImage(path)), memory).parts(free):
-                added = self._take(part.relation, seen)
-                free.put(self._part)
-                seen, rows = seen + added, rows + added
-                if self._held_bytes() > memory // 4:
-                    self._write()
-                    rows = 0
-        if rows or not seen:
+            self._seen, self._held = self._seen + added, self._held + added
+            if self._held_bytes() > memory // 4:
+                self._write()
+
+    def finish(self) -> None:
+        """Add the rows that are left to the files, which are not finished then."""
+        if self._held or not self._seen:
             self._write()
 
     def _empty(self) -> None:
         self._connection.execute(
             f"CREATE OR REPLACE TABLE {_SLAB} AS SELECT *, 0::UTINYINT AS"
-            f" {self._shard} FROM {quoted(self._job.source.table)} LIMIT 0"
+            f" {self._shard} FROM {_STAGED} LIMIT 0"
         )
+        self._held = 0
         # Of no shard: where the engine knows of no NULL in a column it writes the column as
         # required, and the images of one file must have one schema.
         nothing = "NULL, " * len(self._names)
@@ -200,7 +221,8 @@ class _Writing:
         elif not self._job.units:
             # Each row is its own unit: any split will do, and ranges keep the file's order.
             place = f"({seen} + row_number() OVER () - 1)"
-            numbered = f"SELECT *, {place} * {shards} // {self._all} FROM {relation}"
+            shard = f"least({place} * {shards} // {self._all}, {shards - 1})"
+            numbered = f"SELECT *, {shard} FROM {relation}"
         else:
             numbered = self._by_unit(relation, shards)
         found = self._connection.execute(f"INSERT INTO {_SLAB} {numbered}").fetchall()
@@ -282,24 +304,3 @@ def _free_name(name: str, taken: Sequence[str]) -> str:
     while name in lower:
         name += "_"
     return quoted(name)
-
-
-def _count_units(
-    connection: duckdb.DuckDBPyConnection, job: PartitionJob, rows: int
-) -> tuple[int, dict[str, int]]:
-    """How many units there are, and by unit column the most rows that one of them has."""
-    if not job.units:
-        return rows, {}
-    # By value, as queries group them; units of one domain may be of several types.
-    every = " UNION ALL ".join(
-        f"SELECT {place} AS place, CAST({quoted(unit)} AS VARCHAR) AS u, count(*) AS c"
-        f" FROM {quoted(job.source.table)} WHERE {quoted(unit)} IS NOT NULL"
-        f" GROUP BY {quoted(unit)}"
-        for place, unit in enumerate(job.units)
-    )
-    most = ", ".join(
-        f"coalesce(max(c) FILTER (place = {place}), 0)" for place in range(len(job.units))
-    )
-    found = connection.execute(f"SELECT count(DISTINCT u), {most} FROM ({every})")
-    units, *counts = found.fetchall()[0]
-    return int(units), dict(zip(job.units, map(int, counts), strict=True))

@@ -10,27 +10,28 @@ BLOCK_BYTES = 1024**2
 _TABLE = ""  # what an upload is called among the images of a job
 
 
-class Segments(Protocol):
-    """Where an upload's bytes come from: `processes.image_source`, or a test's double.
+class Images(Protocol):
+    """Where what is read comes from: `processes.image_source`, or a test's double.
 
-    Owes paths of exactly the segments wanted, in their order; whatever an earlier call
-    opened is closed by the next one, and no path ever names another segment.
+    Of an upload these are its segments, of a staged table the images of its files. Owes
+    paths of exactly those wanted, in their order; whatever an earlier call opened is closed
+    by the next one, and no path ever names another one.
     """
 
     @property
     def tables(self) -> Mapping[str, tuple[int, ...]]:
-        """The bytes of each segment, under the name of an upload."""
+        """The bytes of each, under the name of the table; an upload has the name ""."""
         ...
 
     def open(self, wanted: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
-        """Return the paths of these segments."""
+        """Return the paths of these."""
         ...
 
 
 class Upload:
     """One upload; every reading of it begins at its first byte and pulls it anew."""
 
-    def __init__(self, images: Segments) -> None:
+    def __init__(self, images: Images) -> None:
         self._images = images
         self._sizes = images.tables[_TABLE]
 

@@ -14,7 +14,7 @@ from sandbox.intake.partition import partition
 from sandbox.job_keys import with_keys
 from sandbox.processes import channel, lockdown
 from sandbox.processes.answering import Scan, answer, write_all
-from sandbox.processes.image_source import PulledImages, open_everything
+from sandbox.processes.image_source import PulledImages
 from sandbox.refusal import to_refusal
 
 # Measured over 60,000 rows: one thread 62 ms of processor time, two 85 ms.
@@ -93,7 +93,7 @@ def _dispatch(
     if isinstance(job, protocol.ProfileJob):
         return ingest.profile_upload(job, images, given.outputs[0], given.scratch)
     if isinstance(job, protocol.PartitionJob):
-        return partition(job, open_everything(images), given.outputs, given.scratch)
+        return partition(job, images, given.outputs, given.scratch)
     if isinstance(job, protocol.SubsetJob):
         return subset.write_package(job, images, given.outputs[0])
     if isinstance(job, protocol.AnalyseJob):

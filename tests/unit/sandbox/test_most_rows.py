@@ -29,11 +29,11 @@ from sandbox.protocol import (
     PartitionOutcome,
     RekeyJob,
     RekeyOutcome,
-    StoredFile,
 )
 from tests.unit.sandbox import unsealing
 from tests.unit.sandbox.daemon_fixture import DATA_KEY, STAGED_KEY, Served, serving
-from tests.unit.sandbox.test_ingest import memory, parquet
+from tests.unit.sandbox.test_ingest import memory
+from tests.unit.sandbox.test_partition import Staged, in_parts, source_of
 
 HIDDEN_KEY, NEW_KEY = b"h" * 32, b"n" * 32
 Told = list[dict[str, tuple[int, int]]]  # by file: column -> row group and number
@@ -54,15 +54,17 @@ def told(images: Sequence[int]) -> Told:
     return found
 
 
-def split(table: pa.Table, units: tuple[str, ...], shards: int) -> Told:
-    source = EncryptedTable("t", "v", (StoredFile("s", "", 0),), b"")
+def split(table: pa.Table, units: tuple[str, ...], shards: int, *, files: int) -> Told:
+    staged = in_parts(table, files)
+    source = source_of(staged)
     names = tuple(f"shard {i}" for i in range(shards))
     job = PartitionJob("j", source, units, b"s" * 32, "v", names, DATA_KEY)
     with contextlib.ExitStack() as stack:
-        image = stack.enter_context(memory(parquet(table, row_group_size=500)))
-        files = [stack.enter_context(memory()) for _ in range(shards + 3)]
-        outputs, scratch = files[:shards], files[shards:]
-        partitioning.partition(job, {"t": [f"/proc/self/fd/{image}"]}, outputs, scratch)
+        images = Staged(staged)
+        stack.callback(images.close)
+        held = [stack.enter_context(memory()) for _ in range(shards + 3)]
+        outputs, scratch = held[:shards], held[shards:]
+        partitioning.partition(job, images, outputs, scratch)
         plain = []
         for index, output in enumerate(outputs):
             data = os.pread(output, os.fstat(output).st_size, 0)
@@ -73,7 +75,7 @@ def split(table: pa.Table, units: tuple[str, ...], shards: int) -> Told:
 
 
 def trips(rows: int = 6000) -> pa.Table:
-    """Columns of the names that the count itself uses; one has no value at all."""
+    """Columns of names that the count itself uses; one has no value at all."""
     return pa.table(
         {
             "place": [None if i % 3 == 0 else i**2 % 83 for i in range(rows)],
@@ -102,9 +104,13 @@ def most(table: pa.Table, column: str) -> int:
         (("place", "u", "n"), 1),
     ],
 )
-@pytest.mark.parametrize("is_small", [False, True])
+@pytest.mark.parametrize(("is_small", "files"), [(False, 1), (True, 1), (False, 3)])
 def test_partition_tells_the_most_rows_of_one_unit(
-    units: tuple[str, ...], shards: int, is_small: bool, monkeypatch: pytest.MonkeyPatch
+    units: tuple[str, ...],
+    shards: int,
+    is_small: bool,
+    files: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`is_small`: each part of the staged table is a slab, and row groups, of its own."""
     table = trips()
@@ -112,7 +118,7 @@ def test_partition_tells_the_most_rows_of_one_unit(
         monkeypatch.setattr(partitioning._Writing, "_held_bytes", lambda _: 2**60)
         monkeypatch.setattr("sandbox.intake.parquet_ingest._PART_BYTES", 1)
 
-    found = split(table, units, shards)
+    found = split(table, units, shards, files=files)
 
     assert found == [{unit: (0, most(table, unit)) for unit in units}] * shards
 
