@@ -146,7 +146,7 @@ def _ingest(source: Path, vault: Path, times: _Times) -> None:
                 Format.CSV,
                 CsvOptions(),
                 "staged",
-                "staged",
+                ("staged",),
                 _KEY,
                 _LIMITS,
             )
@@ -154,7 +154,7 @@ def _ingest(source: Path, vault: Path, times: _Times) -> None:
         assert isinstance(profiled, ProfileOutcome)
         staged = time.perf_counter()
         shards = tuple(f"shard-{index}" for index in range(shards_for(profiled.rows)))
-        table = EncryptedTable("lineitem", "staged", (profiled.staged,), _KEY)
+        table = EncryptedTable("lineitem", "staged", profiled.staged, _KEY)
         partitioned = daemon.run(
             PartitionJob(
                 "partition", table, ("l_orderkey",), _KEY, "version", shards, _KEY, _LIMITS

@@ -104,6 +104,10 @@ class CsvOptions:
     header: bool = True
 
 
+# A staged table goes on in its next file, if there is one, when a file has this size.
+STAGED_FILE_BYTES = 256 * 1024**2
+
+
 @dataclass(frozen=True, slots=True)
 class ProfileJob:
     """Ingest, first half: read an untrusted upload, type it, profile it, stage it."""
@@ -112,8 +116,8 @@ class ProfileJob:
     source: SealedSource
     format: Format
     csv: CsvOptions
-    version_id: str  # of the staged table; its one shard is written to `output`
-    output: str  # vault name; must not exist
+    version_id: str  # of the staged table
+    outputs: tuple[str, ...]  # vault names for its files, as many as may be needed
     output_key: bytes = field(repr=False)
     limits: Limits = field(default_factory=Limits)
 
@@ -248,7 +252,7 @@ class ProfileOutcome:
 
     rows: int
     columns: tuple[ColumnProfile, ...]
-    staged: StoredFile
+    staged: tuple[StoredFile, ...]  # of the job's outputs the first ones, none empty
     encoding: str | None = None
     delimiter: str | None = None
     warnings: tuple[str, ...] = ()

@@ -24,6 +24,7 @@ from exchange.operations.registry import Failure
 from exchange.operations.services import completing
 from exchange.transitions import advance
 from sandbox.protocol import (
+    STAGED_FILE_BYTES,
     ColumnGroup,
     ColumnProfile,
     CsvOptions,
@@ -61,13 +62,16 @@ def profile(operation: Operation) -> None:
             header=version.csv_header,
         ),
         version_id=str(version.pk),
-        output=vault.new_name("versions", version.pk, "staged"),
+        outputs=tuple(
+            vault.new_name("versions", version.pk, f"staged-{index}")
+            for index in range(_staged_count(source.size_bytes))
+        ),
         output_key=opened(version.staged_key),
         limits=LIMITS,
     )
     outcome = sandbox.run(job, ProfileOutcome)
     with completing(operation):
-        _store(version, StoredFile.Part.STAGED, (outcome.staged,))
+        _store(version, StoredFile.Part.STAGED, outcome.staged)
         version.columns.all().delete()
         Column.objects.bulk_create(
             _column(version, position, column)
@@ -100,14 +104,14 @@ def partition(operation: Operation) -> None:
     if version.state != VersionState.PARTITIONING:
         return
     dataset = version.dataset
-    staged = version.files.get(part=StoredFile.Part.STAGED)
+    staged = version.files.filter(part=StoredFile.Part.STAGED).order_by("index")
     units = tuple(version.unit_columns)
     job = PartitionJob(
         job_id=_job_id(operation),
         source=EncryptedTable(
             table=dataset.table_name,
             version_id=str(version.pk),
-            files=(vault_file(staged),),
+            files=tuple(map(vault_file, staged)),
             key=opened(version.staged_key),
         ),
         units=units,
@@ -187,6 +191,11 @@ def _version(operation: Operation) -> DatasetVersion:
 def _job_id(operation: Operation) -> str:
     # An attempt of its own: cancelling a lost one must not hit its successor.
     return f"{operation.public_id}-{operation.attempt}"
+
+
+def _staged_count(upload_bytes: int) -> int:
+    # Staged, an upload may be larger: packed Parquet is. The last file takes what is left.
+    return min(MAX_SHARDS, 1 + 2 * upload_bytes // STAGED_FILE_BYTES)
 
 
 def _shard_count(rows: int, units: tuple[str, ...]) -> int:

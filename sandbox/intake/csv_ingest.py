@@ -46,9 +46,9 @@ from sandbox.intake.fast_values import (
 )
 from sandbox.intake.profile import Profiler
 from sandbox.intake.recode import NotUtf8, Text
-from sandbox.intake.staging import STAGED, VaultFile, in_order
+from sandbox.intake.staging import STAGED, StagedTable, in_order
 from sandbox.intake.upload import Upload
-from sandbox.protocol import ProfileJob, ProfileOutcome, StoredFile
+from sandbox.protocol import ProfileJob, ProfileOutcome
 from sandbox.quoting import quoted, text_literal
 
 # Just less than what the allocator maps anew, and the kernel clears, for each chunk.
@@ -85,29 +85,29 @@ class _Read:
 
 
 def profile_csv(
-    job: ProfileJob, upload: Upload, output: int, scratch: Sequence[int]
+    job: ProfileJob, upload: Upload, outputs: Sequence[int], scratch: Sequence[int]
 ) -> ProfileOutcome:
-    """Stage the CSV `upload` in `output`; `scratch` are empty files in memory, in pairs.
+    """Stage the CSV `upload` in `outputs`; `scratch` are empty files in memory, in pairs.
 
     Raises UploadRejected with a code and, where one record is at fault, line and column.
     """
     text = Text.of(upload, job.csv.encoding)
     try:
-        return _Ingest(job, text, output, scratch).run()
+        return _Ingest(job, text, outputs, scratch).run()
     except NotUtf8:
-        return _Ingest(job, text.guessed(), output, scratch).run()
+        return _Ingest(job, text.guessed(), outputs, scratch).run()
 
 
 class _Ingest:
     """One upload in one encoding."""
 
     def __init__(
-        self, job: ProfileJob, text: Text, output: int, scratch: Sequence[int]
+        self, job: ProfileJob, text: Text, outputs: Sequence[int], scratch: Sequence[int]
     ) -> None:
         half = len(scratch) // 2
         self._job = job
         self._text = text
-        self._output = output
+        self._outputs = outputs
         self._texts, self._images = tuple(scratch[:half]), tuple(scratch[half : 2 * half])
         head = text.head(_HEAD_BYTES)
         self._delimiter = find_delimiter(head, job.csv.delimiter)
@@ -221,21 +221,15 @@ class _Ingest:
         """Write the staged table as supposed; None if the counts decide otherwise."""
         kinds = [(column.name, column.supposed.type) for column in columns]
         profiler = Profiler(connection, kinds)
-        with VaultFile(
-            self._output,
-            key=self._job.output_key,
-            version_id=self._job.version_id,
-            shard=0,
-        ) as staged:
+        with StagedTable(self._job, self._outputs) as staged:
             if not self._fill(staged, connection, columns, profiler):
                 return None
-            staged.finish()
+            files = staged.finish()
         rows, profiles = profiler.finish()
         return ProfileOutcome(
             rows=rows,
             columns=profiles,
-            # The door measures the file itself.
-            staged=StoredFile(self._job.output, "", 0, rows),
+            staged=files,
             encoding=self._text.encoding,
             delimiter=self._delimiter,
             warnings=tuple(self._warnings),
@@ -243,7 +237,7 @@ class _Ingest:
 
     def _fill(
         self,
-        staged: VaultFile,
+        staged: StagedTable,
         connection: duckdb.DuckDBPyConnection,
         columns: list[_Column],
         profiler: Profiler,

@@ -19,20 +19,21 @@ from sandbox.protocol import Format, ProfileJob, ProfileOutcome
 
 
 def profile_upload(
-    job: ProfileJob, images: Images, output: int, scratch: Sequence[int]
+    job: ProfileJob, images: Images, outputs: Sequence[int], scratch: Sequence[int]
 ) -> ProfileOutcome:
-    """Read the upload among `images`; its table lies encrypted in `output` afterwards.
+    """Read the upload among `images`; its table lies encrypted in `outputs` afterwards.
 
-    `scratch` are descriptors of empty files in memory, an even number; at most half of them
-    hold text at once, the others what it became. Raises UploadRejected with a code
-    (`upload_*`) and, where one record is at fault, its line and column.
+    In the first ones of them, as many as it takes. `scratch` are descriptors of empty files
+    in memory, an even number; at most half of them hold text at once, the others what it
+    became. Raises UploadRejected with a code (`upload_*`) and, where one record is at
+    fault, its line and column.
     """
     if len(scratch) < 2:
         raise ValueError("an upload needs scratch files in pairs")
     upload = Upload(images)
     read = profile_parquet if job.format is Format.PARQUET else profile_csv
     try:
-        return read(job, upload, output, scratch)
+        return read(job, upload, outputs, scratch)
     except duckdb.TransactionException as error:
         # Nobody else writes to this engine: a commit fails where memory ends.
         raise MemoryError from error

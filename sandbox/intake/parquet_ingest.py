@@ -25,9 +25,9 @@ from sandbox.files.footers import MALFORMED
 from sandbox.files.thrift import I64, STRUCT, Items, Reader, Struct, write_struct
 from sandbox.intake.csv_dialect import MOST_COLUMNS, check_names
 from sandbox.intake.profile import Profiler
-from sandbox.intake.staging import STAGED, VaultFile, in_order
+from sandbox.intake.staging import STAGED, StagedTable, in_order
 from sandbox.intake.upload import Upload
-from sandbox.protocol import ProfileJob, ProfileOutcome, StoredFile
+from sandbox.protocol import ProfileJob, ProfileOutcome
 from sandbox.quoting import quoted
 
 _MAGIC = b"PAR1"
@@ -70,9 +70,9 @@ class _Part:
 
 
 def profile_parquet(
-    job: ProfileJob, upload: Upload, output: int, scratch: Sequence[int]
+    job: ProfileJob, upload: Upload, outputs: Sequence[int], scratch: Sequence[int]
 ) -> ProfileOutcome:
-    """Stage the Parquet `upload` in `output`; `scratch` are empty files in memory.
+    """Stage the Parquet `upload` in `outputs`; `scratch` are empty files in memory.
 
     Raises UploadRejected with a code, ResourceExceeded if one row group is more than the
     job may use.
@@ -84,7 +84,7 @@ def profile_parquet(
     engine = open_engine({}, job.limits, files=paths, reuses_paths=True)
     with contextlib.closing(engine) as connection:
         try:
-            return _stage(connection, job, source, output, (parts, images))
+            return _stage(connection, job, source, outputs, (parts, images))
         except duckdb.OutOfMemoryException:
             raise
         except duckdb.Error as error:
@@ -95,7 +95,7 @@ def _stage(
     connection: duckdb.DuckDBPyConnection,
     job: ProfileJob,
     source: RowGroups,
-    output: int,
+    outputs: Sequence[int],
     scratch: tuple[tuple[int, ...], tuple[int, ...]],
 ) -> ProfileOutcome:
     free: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -127,19 +127,17 @@ def _stage(
 
     at_once = min(job.limits.threads, len(scratch[0]))
     parts = source.parts(free)
-    with VaultFile(
-        output, key=job.output_key, version_id=job.version_id, shard=0
-    ) as staged:
+    with StagedTable(job, outputs) as staged:
         for part, image in in_order(read, parts, at_once, waiting=len(scratch[0])):
             profiler.keep(_Part(image).relation, staged.add(image))
             free_images.put(image)
             free.put(part.descriptor)
-        staged.finish()
+        files = staged.finish()
     rows, profiles = profiler.finish()
     return ProfileOutcome(
         rows=rows,
         columns=profiles,
-        staged=StoredFile(job.output, "", 0, rows),  # the door measures the file itself
+        staged=files,
         warnings=tuple(warnings),
     )
 

@@ -6,13 +6,14 @@ import contextlib
 import mmap
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
 
 from sandbox.files.pme import aad_prefix
 from sandbox.files.pme_writer import EncryptedFile
+from sandbox.protocol import STAGED_FILE_BYTES, ProfileJob, StoredFile
 
 # Row groups as the engine's own tables have them; version 2 of the encodings is both the
 # smaller and the faster one to write and to read. Filters are not carried over.
@@ -64,6 +65,17 @@ class VaultFile:
         self._file.close(most_rows)
         self._target.flush()
 
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes were written."""
+        return self._target.tell()
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        # What is still buffered of half a file is written or not: nobody will read it.
+        with contextlib.suppress(OSError):
+            self._target.close()
+
     def __enter__(self) -> Self:
         return self
 
@@ -73,9 +85,59 @@ class VaultFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # What is still buffered of half a file is written or not: nobody will read it.
-        with contextlib.suppress(OSError):
-            self._target.close()
+        self.close()
+
+
+class StagedTable:
+    """The files of a staged table: the next one is begun when one is large."""
+
+    def __init__(self, job: ProfileJob, outputs: Sequence[int]) -> None:
+        self._job = job
+        self._outputs = outputs
+        self._whole: list[StoredFile] = []
+        self._file = self._begin()
+
+    def add(self, image: int, *, columns: Collection[str] | None = None) -> int:
+        """Add the rows of the plain image behind a descriptor; return how many."""
+        is_full = self._file.rows and self._file.size_bytes >= STAGED_FILE_BYTES
+        if is_full and self._has_more():
+            self._end()
+            self._file = self._begin()
+        return self._file.add(image, columns=columns)
+
+    def finish(self) -> tuple[StoredFile, ...]:
+        """Make the last file whole; return all of them, measured by the door only."""
+        self._end()
+        return tuple(self._whole)
+
+    def _has_more(self) -> bool:
+        return len(self._whole) + 1 < len(self._outputs)
+
+    def _begin(self) -> VaultFile:
+        number = len(self._whole)
+        return VaultFile(
+            self._outputs[number],
+            key=self._job.output_key,
+            version_id=self._job.version_id,
+            shard=number,
+        )
+
+    def _end(self) -> None:
+        self._file.finish()
+        self._file.close()
+        name = self._job.outputs[len(self._whole)]
+        self._whole.append(StoredFile(name, "", 0, self._file.rows))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
 
 
 A = TypeVar("A")

@@ -261,9 +261,9 @@ def _outputs_of(vault: Path, job: protocol.Job) -> Iterator[list[Output]]:
         names = job.outputs
         for group in job.groups:
             names += group.outputs
-    elif isinstance(job, protocol.RekeyJob):
+    elif isinstance(job, (protocol.ProfileJob, protocol.RekeyJob)):
         names = job.outputs
-    elif isinstance(job, (protocol.ProfileJob, protocol.SubsetJob)):
+    elif isinstance(job, protocol.SubsetJob):
         names = (job.output,)
     else:
         names = ()
@@ -286,7 +286,13 @@ def _outputs_of(vault: Path, job: protocol.Job) -> Iterator[list[Output]]:
 def _commit(outcome: protocol.Outcome, outputs: list[Output]) -> protocol.Outcome:
     """Name the outputs, and put what the door itself measured of them into the outcome."""
     if isinstance(outcome, protocol.ProfileOutcome):
-        return dataclasses.replace(outcome, staged=outputs[0].commit(outcome.rows))
+        if not 0 < len(outcome.staged) <= len(outputs):
+            raise errors.ProtocolError("the worker named another number of files")
+        staged = tuple(
+            output.commit(file.rows)
+            for output, file in zip(outputs, outcome.staged, strict=False)
+        )
+        return dataclasses.replace(outcome, staged=staged)
     if isinstance(outcome, protocol.SubsetOutcome):
         return dataclasses.replace(outcome, package=outputs[0].commit(outcome.rows))
     if isinstance(outcome, (protocol.PartitionOutcome, protocol.RekeyOutcome)):

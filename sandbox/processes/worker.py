@@ -91,7 +91,7 @@ def _dispatch(
     job: protocol.Job, given: Descriptors, images: PulledImages
 ) -> protocol.Outcome:
     if isinstance(job, protocol.ProfileJob):
-        return ingest.profile_upload(job, images, given.outputs[0], given.scratch)
+        return ingest.profile_upload(job, images, given.outputs, given.scratch)
     if isinstance(job, protocol.PartitionJob):
         return partition(job, images, given.outputs, given.scratch)
     if isinstance(job, protocol.SubsetJob):

@@ -115,12 +115,12 @@ class FakeDaemon:
                         column=name,
                     )
         staged = self._write(
-            job.output, job.output_key, json.dumps(rows).encode(), len(rows)
+            job.outputs[0], job.output_key, json.dumps(rows).encode(), len(rows)
         )
         return ProfileOutcome(
             rows=len(rows),
             columns=tuple(_profiled(name, rows) for name in rows[0]),
-            staged=staged,
+            staged=(staged,),
             encoding="utf-8",
             delimiter=",",
         )

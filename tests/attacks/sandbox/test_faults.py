@@ -178,7 +178,7 @@ def test_garbage_from_a_worker_harms_nobody(kind: str, bypassed: Bypassed) -> No
 def partition_job(bypassed: Bypassed, name: str, rows: int = 3000) -> PartitionJob:
     served = Served(bypassed.client, bypassed.process, bypassed.vault, bypassed.socket)
     staged = served.profile(mill_csv(rows), name).staged
-    source = EncryptedTable("mill", f"{name}-staged", (staged,), STAGED_KEY)
+    source = EncryptedTable("mill", f"{name}-staged", staged, STAGED_KEY)
     outputs = tuple(f"{name}/shard-{index}" for index in range(2))
     return PartitionJob(name, source, ("id",), b"s" * 32, name, outputs, DATA_KEY, Limits())
 
@@ -243,7 +243,7 @@ def test_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
             free = os.statvfs(vault).f_bavail * 4096
             (vault / "filler").write_bytes(bytes(max(0, free - 65_536)))
             job = ProfileJob(
-                "large", source, Format.CSV, CsvOptions(), "v", "large/staged", b"k" * 32
+                "large", source, Format.CSV, CsvOptions(), "v", ("large/staged",), b"k" * 32
             )
             with pytest.raises(errors.ResourceExceeded, match="no space"):
                 served.client.run(job)

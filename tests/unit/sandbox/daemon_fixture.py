@@ -99,7 +99,7 @@ class Served:
             form,
             CsvOptions(),
             f"{name}-staged",
-            f"{name}/staged",
+            (f"{name}/staged", f"{name}/staged-too"),
             STAGED_KEY,
             limits,
         )
@@ -116,7 +116,7 @@ class Served:
         shards: int = 2,
     ) -> tuple[EncryptedTable, PartitionOutcome]:
         staged = self.profile(content, name).staged
-        source = EncryptedTable("mill", f"{name}-staged", (staged,), STAGED_KEY)
+        source = EncryptedTable("mill", f"{name}-staged", staged, STAGED_KEY)
         outputs = tuple(f"{name}/shard-{index}" for index in range(shards))
         job = PartitionJob(
             name, source, units, b"s" * 32, name, outputs, DATA_KEY, Limits()

@@ -17,7 +17,7 @@ SCHEMA = protocol.TableSchema("t", (("a", "BIGINT"), ("é中", "DECIMAL(10,2)"))
 SOURCE = protocol.SealedSource(TABLE.files[0], b"\x01" * 32)
 MESSAGES: list[codec.Message] = [
     protocol.ProfileJob(
-        "j", SOURCE, protocol.Format.CSV, protocol.CsvOptions(";"), "v", "o", b"k"
+        "j", SOURCE, protocol.Format.CSV, protocol.CsvOptions(";"), "v", ("o",), b"k"
     ),
     protocol.PartitionJob("j", TABLE, ("id",), b"s", "v", ("o", "p"), b"k"),
     protocol.PartitionJob(
@@ -30,7 +30,7 @@ MESSAGES: list[codec.Message] = [
     protocol.RekeyJob("j", "v", "g", TABLE.files, b"k", ("o",), b"l"),
     protocol.RekeyOutcome(TABLE.files),
     protocol.ProfileOutcome(
-        1, (protocol.ColumnProfile("a", "BIGINT", 0.0, 1),), TABLE.files[0]
+        1, (protocol.ColumnProfile("a", "BIGINT", 0.0, 1),), TABLE.files
     ),
     protocol.PartitionOutcome(TABLE.files, 1, 1, SCHEMA),
     protocol.AnalyseOutcome("{}"),

@@ -224,7 +224,9 @@ def test_outputs_are_written_once_and_not_at_all_after_an_error(served: Served) 
     outcome = served.profile(mill_csv(100), "once")
     with pytest.raises(errors.ProtocolError, match="taken"):
         served.profile(mill_csv(100), "once")
-    assert (served.vault / outcome.staged.name).stat().st_size == outcome.staged.size_bytes
+    (staged,) = outcome.staged
+    assert (served.vault / staged.name).stat().st_size == staged.size_bytes
+    assert [path.name for path in (served.vault / "once").iterdir()] == ["staged"]
 
     with pytest.raises(errors.UploadRejected):
         served.profile(b"a,b\n1,2\n3\n", "broken")
@@ -380,7 +382,7 @@ def test_a_client_that_goes_away_cancels_its_job(served: Served) -> None:
         source = served.upload(big_csv(), "gone.sealed")
         connection = stack.enter_context(connect_to(served.socket))
         job = ProfileJob(
-            "gone", source, Format.CSV, CsvOptions(), "v", "gone/staged", b"g" * 32
+            "gone", source, Format.CSV, CsvOptions(), "v", ("gone/staged",), b"g" * 32
         )
         codec.send(connection, seal_keys(job, public_key(served)))
         worker = wait_for_worker(served)
@@ -519,7 +521,7 @@ def test_rekey_that_fails_leaves_no_file(
 def apart(served: Served) -> tuple[EncryptedTable, TableSchema]:
     """The mill's rows, with the hidden column in files and under a key of its own."""
     staged = served.profile(mill_csv(), "apart").staged
-    source = EncryptedTable("mill", "apart-staged", (staged,), STAGED_KEY)
+    source = EncryptedTable("mill", "apart-staged", staged, STAGED_KEY)
     group = GroupOutput("hidden", ("secret", "day"), ("apart/h0", "apart/h1"), b"h" * 32)
     job = PartitionJob(
         *("apart", source, ("id",), b"s" * 32, "apart", ("apart/0", "apart/1"), DATA_KEY),
@@ -580,7 +582,7 @@ def test_partition_refuses_groups_that_do_not_fit(
 ) -> None:
     staged = served.profile(mill_csv(50), f"unfit-{len(columns)}-{columns[0]}").staged
     name = f"unfit-{len(columns)}-{columns[0]}-staged"
-    source = EncryptedTable("mill", name, (staged,), STAGED_KEY)
+    source = EncryptedTable("mill", name, staged, STAGED_KEY)
     group = GroupOutput("hidden", columns, ("unfit/h",), b"h" * 32)
     job = PartitionJob(
         *("unfit", source, ("id",), b"s" * 32, "unfit", ("unfit/0",), DATA_KEY),

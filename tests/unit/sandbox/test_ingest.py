@@ -72,19 +72,25 @@ def ingest(
     options: CsvOptions = PLAIN,
     limits: Limits = LIMITS,
     segment_bytes: int = 64 * 1024**2,
+    files: int = 1,
 ) -> tuple[ProfileOutcome, pa.Table]:
     source = SealedSource(StoredFile("u", "", 0), b"")
-    job = ProfileJob("j", source, form, options, "v", "o", KEY, limits)
+    names = tuple(f"o{i}" for i in range(files))
+    job = ProfileJob("j", source, form, options, "v", names, KEY, limits)
     images = Segments(content, segment_bytes)
     with contextlib.ExitStack() as stack:
         stack.callback(images.close)
-        output, *scratch = (stack.enter_context(memory()) for _ in range(7))
-        outcome = profile_upload(job, images, output, scratch)
-        size = os.fstat(output).st_size
-        staged = os.pread(output, size, 0)
-        image = unsealing.image(staged, key=KEY, prefix=aad_prefix("v", 0))
-        with os.fdopen(image, "rb") as file:
-            return outcome, pq.read_table(io.BytesIO(file.read()))
+        held = [stack.enter_context(memory()) for _ in range(files + 6)]
+        outputs, scratch = held[:files], held[files:]
+        outcome = profile_upload(job, images, outputs, scratch)
+        parts = []
+        for index, (named, output) in enumerate(zip(outcome.staged, outputs, strict=False)):
+            staged = os.pread(output, os.fstat(output).st_size, 0)
+            image = unsealing.image(staged, key=KEY, prefix=aad_prefix("v", index))
+            with os.fdopen(image, "rb") as file:
+                parts.append(pq.read_table(io.BytesIO(file.read())))
+            assert (named.name, named.rows) == (names[index], parts[-1].num_rows)
+        return outcome, pa.concat_tables(parts)
 
 
 def types_of(outcome: ProfileOutcome) -> dict[str, str]:

@@ -11,7 +11,7 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from sandbox.errors import UploadRejected
-from sandbox.intake import csv_ingest
+from sandbox.intake import csv_ingest, staging
 from sandbox.intake.chunks import last_record_end
 from sandbox.intake.fast_values import FastValue, fast_value
 from sandbox.protocol import CsvOptions, Format, Limits, ProfileOutcome
@@ -233,3 +233,27 @@ def test_staged_row_groups_are_those_of_the_engine() -> None:
     _, staged = ingest(content)
 
     assert staged.num_rows == 300_000
+
+
+@pytest.mark.parametrize("form", [Format.CSV, Format.PARQUET])
+@pytest.mark.parametrize(("files", "expected"), [(1, 1), (3, 3), (64, 4)])
+def test_a_staged_table_goes_on_in_its_next_file(
+    form: Format, files: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four chunks or parts, each of which fills a file."""
+    monkeypatch.setattr(staging, "STAGED_FILE_BYTES", 1)
+    monkeypatch.setattr(csv_ingest, "CHUNK_BYTES", 300)
+    monkeypatch.setattr("sandbox.intake.parquet_ingest._PART_BYTES", 1)
+    numbers, texts = list(range(100)), [f"text {i}" for i in range(100)]
+    table = pa.table({"n": numbers, "t": texts})
+    content = written([list(map(str, numbers)), texts], "\n")
+    if form is Format.PARQUET:
+        content = parquet(table, row_group_size=25)
+
+    outcome, staged = ingest(content, form, segment_bytes=300, files=files)
+
+    assert len(outcome.staged) == expected
+    assert staged.num_rows == 100
+    assert [column.to_pylist() for column in staged.columns] == [
+        column.to_pylist() for column in table.columns
+    ]

@@ -150,7 +150,7 @@ def test_files_of_a_daemon_tell_it_also_in_a_column_group_and_under_another_key(
 ) -> None:
     name = f"trips-{len(units)}-{len(apart)}"
     staged = served.profile(trips_csv(), name).staged
-    source = EncryptedTable("trips", f"{name}-staged", (staged,), STAGED_KEY)
+    source = EncryptedTable("trips", f"{name}-staged", staged, STAGED_KEY)
     outputs = tuple(f"{name}/{i}" for i in range(shards))
     hidden = tuple(f"{name}/h{i}" for i in range(shards))
     groups = (GroupOutput("hidden", apart, hidden, HIDDEN_KEY),) if apart else ()

@@ -179,7 +179,7 @@ def test_an_upload_comes_in_segments(tmp_path: Path) -> None:
     with path.open("wb") as file, SealWriter(file, KEY, "upload") as writer:
         writer.write(content)
     source = SealedSource(stored(path), KEY)
-    job = ProfileJob("j", source, Format.CSV, CsvOptions(), "v", "out", KEY)
+    job = ProfileJob("j", source, Format.CSV, CsvOptions(), "v", ("out",), KEY)
     pair = Pair(JobImages(job, ImageCache(tmp_path, 10**8), SEGMENT_BYTES))
 
     assert pair.source.tables == {"": (SEGMENT_BYTES, 8)}

@@ -148,11 +148,11 @@ def test_keys_of_an_upload_are_in_no_process_afterwards(served: Served) -> None:
     source = SealedSource(
         StoredFile("up", writer.sealed_sha256, writer.sealed_size), upload
     )
-    job = ProfileJob("p", source, Format.CSV, CsvOptions(), "s", "staged", staged)
+    job = ProfileJob("p", source, Format.CSV, CsvOptions(), "s", ("staged",), staged)
 
     profiled = served.client.run(job)
     assert isinstance(profiled, ProfileOutcome)
-    table = EncryptedTable("mill", "s", (profiled.staged,), staged)
+    table = EncryptedTable("mill", "s", profiled.staged, staged)
     served.client.run(
         PartitionJob("q", table, ("id",), shards, "w", ("part",), output, Limits())
     )
