@@ -22,7 +22,6 @@ from sandbox.engine import FIRST_SHARD
 from sandbox.files.pme_writer import MOST_ROWS
 from sandbox.quoting import quoted, text_literal
 
-
 _FEW_ROWS = 2**14
 # Equal as values where they are equal as stored: no two texts, or dates, are one number.
 _ALIKE = {
