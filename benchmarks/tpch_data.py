@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,6 +174,19 @@ def _copy(source: Path, target: Path, options: str = _AS_USERS_DO) -> None:
     connection.close()
 
 
+class _OneFile:
+    """A staged table of one plain file, as a worker has its image."""
+
+    def __init__(self, table: str, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self.tables = {table: (Path(path).stat().st_size,)}
+
+    def open(self, wanted: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
+        """Return the path under which this process has it open."""
+        path = f"/proc/self/fd/{self._descriptor}"
+        return {table: [path for _ in files] for table, files in wanted.items()}
+
+
 def _encrypt(vault: Path, table: str, plain: dict[str, str]) -> object:
     """Write one table's shards as the product's own ingest does."""
     from sandbox.intake.partition import partition
@@ -186,7 +200,7 @@ def _encrypt(vault: Path, table: str, plain: dict[str, str]) -> object:
     outputs = [os.open(vault / name, os.O_RDWR | os.O_CREAT, 0o600) for name in names]
     job = PartitionJob(
         job_id="benchmark",
-        source=EncryptedTable(table, "plain", (), _KEY),
+        source=EncryptedTable(table, "plain", (StoredFile("", "", 0, rows),), _KEY),
         units=UNITS[table],
         shard_key=_SHARD_KEY,
         version_id=f"tpch-{table}",
@@ -195,7 +209,7 @@ def _encrypt(vault: Path, table: str, plain: dict[str, str]) -> object:
         limits=Limits(memory_bytes=4 * 1024**3),
     )
     scratch = [os.memfd_create("scratch") for _ in range(_SCRATCH_FILES)]
-    outcome = partition(job, {table: [plain[table]]}, outputs, scratch)
+    outcome = partition(job, _OneFile(table, plain[table]), outputs, scratch)
     files = []
     for name, file in zip(names, outcome.files, strict=True):
         with (vault / name).open("rb") as stored:

@@ -40,6 +40,8 @@ _LOCKED = (
     "TimeZone = 'UTC'",
 )
 _ready: list[duckdb.DuckDBPyConnection] = []
+# Of those: they end with the process that was forked for one job, and so does their memory.
+_until_exit: list[duckdb.DuckDBPyConnection] = []
 
 
 def keep_ready(count: int) -> None:
@@ -68,7 +70,11 @@ def open_engine(
     that come later (`show`). Requires that nothing is open then which no job may read.
     With `reuses_paths` it keeps nothing of a file: a path may name one after another.
     """
-    connection = _ready.pop() if _ready else _connect()
+    if _ready:
+        connection = _ready.pop()
+        _until_exit.append(connection)
+    else:
+        connection = _connect()
     try:
         memory = int(limits.memory_bytes * _ENGINE_SHARE_OF_MEMORY)
         paths = [path for shards in images.values() for path in shards]
@@ -87,6 +93,15 @@ def open_engine(
         connection.close()
         raise
     return connection
+
+
+def let_go(connection: duckdb.DuckDBPyConnection) -> None:
+    """Close a connection that nobody needs, unless its process is about to end.
+
+    To give every page of an engine back takes as long as a small query.
+    """
+    if not any(connection is kept for kept in _until_exit):
+        connection.close()
 
 
 def show(

@@ -101,6 +101,9 @@ class Whole:
 
     def materialise(self, views: Iterable[View], policy: Policy) -> None:
         """Make each view in the engine, once; each stands after those it reads."""
+        views = tuple(views)
+        if not views:
+            return
         for made in created_by(views, policy, held=names_in(self._connection)):
             self._connection.execute(made.sql).fetchall()
 

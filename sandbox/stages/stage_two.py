@@ -15,7 +15,7 @@ from types import TracebackType
 import duckdb
 import pyarrow as pa
 
-from sandbox.engine import open_engine
+from sandbox.engine import let_go, open_engine
 from sandbox.errors import QueryRejected
 from sandbox.plan.results import Relation
 from sandbox.plan.scalars import scalar
@@ -60,7 +60,7 @@ class StageTwo:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._connection.close()
+        let_go(self._connection)
 
     def load(
         self,
