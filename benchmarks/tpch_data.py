@@ -178,7 +178,12 @@ class _OneFile:
     """A staged table of one plain file, as a worker has its image."""
 
     def __init__(self, table: str, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self._descriptor = os.memfd_create("image")
+        with (
+            Path(path).open("rb") as plain,
+            open(self._descriptor, "wb", closefd=False) as f,
+        ):
+            shutil.copyfileobj(plain, f)
         self.tables = {table: (Path(path).stat().st_size,)}
 
     def open(self, wanted: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
