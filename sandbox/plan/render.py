@@ -128,12 +128,13 @@ def _bin(term: Bin) -> str:
 
 def _gap(gap: Gap) -> str:
     start, end = term_sql(gap.start), term_sql(gap.end)
-    if gap.elapsed:
+    dates = kind_of(gap.start) is Kind.DATE and kind_of(gap.end) is Kind.DATE
+    if gap.elapsed and not (dates and gap.unit == "day"):
         # What passed, rounded up: 30 days and a minute are more than 30 days.
         seconds = {"hour": 3600, "day": 86400, "week": 604800}[gap.unit]
         passed = (
             f"CAST(date_diff('day', {start}, {end}) AS BIGINT) * 86400000000"
-            if kind_of(gap.start) is Kind.DATE and kind_of(gap.end) is Kind.DATE
+            if dates
             else f"date_diff('microsecond', CAST({start} AS TIMESTAMP), "
             f"CAST({end} AS TIMESTAMP))"
         )
