@@ -31,7 +31,7 @@ QUICK = {
     "shared_recursive_cte": "deadline_exceeded",
     "range_sum": "deadline_exceeded",
     "levenshtein_many": "deadline_exceeded",
-    "damerau_large": "deadline_exceeded",
+    "damerau_large": "",
     "similar_to": "",
     "correlated": "deadline_exceeded",
     "recursive_union": "",

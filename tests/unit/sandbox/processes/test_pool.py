@@ -163,9 +163,9 @@ def test_a_killed_run_is_metered(served: Served, mill: Mill) -> None:
     content = b"a,b\n" + b"".join(b"%d,text %d\n" % (i, i) for i in range(800_000))
 
     with pytest.raises(errors.DeadlineExceeded) as caught:
-        served.profile(content, "metered", limits=Limits(deadline_seconds=0.5))
+        served.profile(content, "metered", limits=Limits(deadline_seconds=0.1))
     metering = caught.value.metering
     assert metering is not None
     assert 0.01 < metering.cpu_seconds < 5
     assert metering.peak_memory_bytes > 2**20
-    assert metering.wall_seconds >= 0.5
+    assert metering.wall_seconds >= 0.1
