@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import duckdb
@@ -27,15 +27,21 @@ from sandbox.plan.block import Block, Unit
 from sandbox.plan.exact import exact_sql, narrow_sql
 from sandbox.plan.terms import Always, Kind, Predicate, members_in
 from sandbox.stages.atom_columns import decimals_of, scales_of
-from sandbox.stages.cell_reading import is_determined, number_of, out_of_range, total_of
+from sandbox.stages.cell_reading import (
+    is_determined,
+    number_of,
+    out_of_range,
+    total_of,
+    whole_of,
+)
 from sandbox.stages.contrasts import without_members
 from sandbox.stages.inside import Inside
+from sandbox.stages.labels import Name, name_groups, name_of
 from sandbox.stages.row_statements import OUTSIDE, Counted, RowStatements
-from sandbox.stages.unit_rows import most_rows
+from sandbox.stages.unit_rows import most_rows, samples_of
 from sandbox.stages.units_counted import buckets_seen
 
 _MOST_VALUES = 50  # of a key, to be looked for by name
-Name = tuple[object, ...]
 Named = Mapping[str, object]
 
 
@@ -87,14 +93,17 @@ class ByRows:
         return ByRows(block, policy, rows, facts, most, inside)
 
     def cells(self, copies: int) -> Bounded:
-        """Return the cells that have rows inside the filter.
+        """Return the cells that have rows inside the filter; none if keys do not name them.
 
         The largest contribution of one unit stands `copies` times. Raises QueryRejected and
         ResourceExceeded as `read_cells` does.
         """
         made, inside = self._inside()
         found = [dict(zip(made.names, row, strict=True)) for row in inside.rows]
-        labels = [row[: self._width] for row in inside.rows]
+        types = inside.types[: self._width]
+        labels = [name_of(row[: self._width]) for row in inside.rows]
+        if not name_groups(types, labels):
+            return Bounded({unit: [] for unit in self._block.units}, types)
         outside = self._outside(labels)
         return Bounded(
             {
@@ -104,7 +113,7 @@ class ByRows:
                 ]
                 for number, unit in enumerate(self._block.units)
             },
-            inside.types[: self._width],
+            types,
         )
 
     def _inside(self) -> tuple[Counted, Answer]:
@@ -125,7 +134,7 @@ class ByRows:
         if not self._statements.tracks_outside:
             return {}
         plain = without_members(self._block.where)
-        samples = self._facts.samples(self._block.tables)
+        samples = samples_of(self._block, self._policy, self._facts)
         for instead in [*samples, *([{}] if plain != self._block.where else [])]:
             found = self._counted_outside(instead, plain, labels)
             if all(self._is_enough(found.get(label)) for label in labels):
@@ -159,7 +168,7 @@ class ByRows:
         given = [value for v in few for value in v or ()]
         answer = self._rows.ask(made.sql, made.fold, given)
         return {
-            row[: self._width]: dict(zip(made.names, row, strict=True))
+            name_of(row[: self._width]): dict(zip(made.names, row, strict=True))
             for row in answer.rows
         }
 
@@ -172,17 +181,17 @@ class ByRows:
     def _counted(self, number: int, condition: str, named: Named) -> int:
         """Return of how many units of one kind the rows of a condition are, at least."""
         name = self._statements.count_name(condition, number)
-        return self._units(self._block.units[number], _whole(named.get(name)))
+        return self._units(self._block.units[number], whole_of(named.get(name)))
 
     def _cell(
         self, number: int, label: Name, named: Named, outside: Named, copies: int
     ) -> Cell:
         unit, width = self._block.units[number], len(self._block.keys)
-        n = _whole(named["n"])
-        known = _whole(named.get(f"w{number}", n))
+        n = whole_of(named["n"])
+        known = whole_of(named.get(f"w{number}", n))
         return Cell(
             keys=label[:width],
-            codes=tuple(_whole(code) for code in label[width:]),
+            codes=tuple(whole_of(code) for code in label[width:]),
             units=self._units(unit, known),
             n=n,
             outside=self._units_outside(number, outside),
@@ -198,8 +207,8 @@ class ByRows:
         self, unit: Unit, named: Named, *, n: int, known: int, copies: int
     ) -> tuple[Contribution, ...]:
         atoms, measured = self._statements.atoms, self._measured
-        for i, _ in enumerate(atoms.presences):
-            named = {f"p{i}_n": n, **named}
+        # Of columns that no row lacks nothing was counted.
+        named = {f"p{i}_n": n for i in range(len(atoms.presences))} | dict(named)
         totals = {
             atom: total_of(named, atoms, atom, scale)
             for atom, scale in zip(measured, self._scales, strict=True)
@@ -221,10 +230,10 @@ class ByRows:
     ) -> Contribution:
         atoms = self._statements.atoms
         p = f"p{atoms.presences.index(atom.present)}_"
-        rows = _whole(named[p + "n"])
-        gaps = _whole(named["n"]) - rows
+        rows = whole_of(named[p + "n"])
+        gaps = whole_of(named["n"]) - rows
         lacks = [
-            _whole(named.get(f"{p}lack{k}"))
+            whole_of(named.get(f"{p}lack{k}"))
             for k, _ in enumerate(atoms.beside(atom.present))
         ]
 
@@ -243,14 +252,11 @@ class ByRows:
         if not atom.factors:
             return counted
         if total is None or most is None:
-            return _unproved(counted, atom, total)
+            # Nobody is seen to touch it: so it is safe by no sum.
+            return replace(counted, degree=atom.degree, total=total)
         whole, one = abs(Fraction(total)), most * self._most[unit]
-        return Contribution(
-            counted.n,
-            counted.units,
-            counted.gaps,
-            counted.top_n,
-            counted.lacks,
+        return replace(
+            counted,
             degree=atom.degree,
             total=total,
             absolute=whole,  # of values of both signs it is more
@@ -285,23 +291,6 @@ class ByRows:
         decimals = sum(decimals_of(ref, self._policy) for ref in atom.factors)
         last = Fraction(total) * 10**decimals
         return rows == 0 or last.denominator != 1 or last.numerator % rows == 0
-
-
-def _unproved(counted: Contribution, atom: Product, total: Total | None) -> Contribution:
-    """Return what no sum of these rows is safe by: nobody touches it."""
-    return Contribution(
-        counted.n,
-        counted.units,
-        counted.gaps,
-        counted.top_n,
-        counted.lacks,
-        degree=atom.degree,
-        total=total,
-    )
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) else 0
 
 
 def _units_touching(whole: Fraction, one: Fraction) -> int:

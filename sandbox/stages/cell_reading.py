@@ -16,6 +16,7 @@ from sandbox.passes.rows import Answer
 from sandbox.plan.atoms import Product, product
 from sandbox.plan.block import Block
 from sandbox.stages.atom_columns import LIMB, AtomColumns
+from sandbox.stages.labels import name_of
 from sandbox.stages.stage_one import Statement
 
 
@@ -64,13 +65,13 @@ def _cell(
         for atom, scale in zip(measured, made.scales, strict=True)
     }
     return Cell(
-        keys=row[:width],
-        codes=tuple(_whole(code) for code in row[width : width + hidden]),
-        units=_whole(named["units"]),
-        n=_whole(named["n"]),
-        outside=_whole(named["outside"]),
-        contrasts=tuple(_whole(v) for name, v in named.items() if name.startswith("x")),
-        top_n=tuple(map(_whole, _items(named["top_n"], copies))),
+        keys=name_of(row[:width]),
+        codes=tuple(whole_of(code) for code in row[width : width + hidden]),
+        units=whole_of(named["units"]),
+        n=whole_of(named["n"]),
+        outside=whole_of(named["outside"]),
+        contrasts=tuple(whole_of(v) for name, v in named.items() if name.startswith("x")),
+        top_n=tuple(map(whole_of, _items(named["top_n"], copies))),
         measures=tuple(
             _contribution(named, atoms, atom, totals, copies) for atom in measured
         ),
@@ -82,7 +83,7 @@ def total_of(
 ) -> Total | None:
     """Return what an atom sums up to in a cell whose columns are `named`."""
     if not atom.factors:
-        return _whole(named[f"p{atoms.presences.index(atom.present)}_n"])
+        return whole_of(named[f"p{atoms.presences.index(atom.present)}_n"])
     j, limbs = atoms.sums.index(atom), len(atoms.limbs(atom))
     parts = [number_of(named[f"a{j}_sum{k}"]) for k in range(limbs)]
     if any(part is None for part in parts):
@@ -106,12 +107,12 @@ def _contribution(
 ) -> Contribution:
     p = f"p{atoms.presences.index(atom.present)}_"
     beside = atoms.beside(atom.present)
-    lacks = tuple(_whole(named[f"{p}lack{k}"]) for k in range(len(beside)))
+    lacks = tuple(whole_of(named[f"{p}lack{k}"]) for k in range(len(beside)))
     rows = (
-        _whole(named[p + "n"]),
-        _whole(named[p + "units"]),
-        _whole(named[p + "gaps"]),
-        tuple(map(_whole, _items(named[p + "top_n"], copies))),
+        whole_of(named[p + "n"]),
+        whole_of(named[p + "units"]),
+        whole_of(named[p + "gaps"]),
+        tuple(map(whole_of, _items(named[p + "top_n"], copies))),
         lacks,
     )
     if not atom.factors:
@@ -128,7 +129,7 @@ def _contribution(
             for number in map(number_of, _items(named[a + "top"], copies))
             if number is not None
         ),
-        touching=_whole(named[a + "touching"]),
+        touching=whole_of(named[a + "touching"]),
         is_constant=low is not None and low == named[a + "high"],
         is_determined=is_determined(atom, totals),
     )
@@ -153,8 +154,8 @@ def _items(value: object, copies: int) -> list[object]:
     return [] if value is None else [value] * copies
 
 
-def _whole(value: object) -> int:
-    # count and sum of counts: NULL where nothing came
+def whole_of(value: object) -> int:
+    """Return a count, or a sum of counts: 0 where nothing came."""
     return value if isinstance(value, int) else 0
 
 

@@ -7,7 +7,6 @@ is not known then, but that it is at least min_units.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from sandbox.stages.by_rows import Bounded, ByRows
 from sandbox.stages.cell_reading import read_cells
 from sandbox.stages.contrasts import tracks_outside
 from sandbox.stages.inside import Inside
+from sandbox.stages.labels import Name, name_groups
 from sandbox.stages.stage_one import (
     Statement,
     buckets_of,
@@ -34,13 +34,6 @@ MOST_LISTED = 20_000
 # Of the rows one in so many may lie in cells that are computed again, before all are.
 _OPEN_SHARE = 5
 _MANY_ROWS = 500_000  # to tell units apart among more costs more than a pass by buckets
-# Types whose values go out of the engine and in again unchanged, nearly all: a cell that
-# is then missing (an infinite date) is noticed.
-_LISTED = re.compile(
-    r"(BOOLEAN|U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|VARCHAR|DOUBLE|DATE|TIMESTAMP|"
-    r"DECIMAL\(\d+,\d+\))"
-)
-Name = tuple[object, ...]
 Outside = Mapping[Name, int]
 
 
@@ -154,7 +147,8 @@ class StageOne:
         unproven = [cell for cell in cells if _is_open(cell)]
         if not unproven:
             return cells, types
-        if types and all(map(_LISTED.fullmatch, types)) and len(unproven) <= MOST_LISTED:
+        names = list(map(_name, unproven))
+        if types and len(names) <= MOST_LISTED and name_groups(types, names):
             again, _ = self._exact(unit, only=types, cells=unproven, outside=outside)
             if len(again) == len(unproven):
                 return [*(cell for cell in cells if not _is_open(cell)), *again], types

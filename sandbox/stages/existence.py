@@ -38,6 +38,7 @@ from sandbox.plan.view_columns import extended
 from sandbox.plan.views import by_name
 from sandbox.quoting import quoted
 from sandbox.stages.unfiltered import Unfiltered
+from sandbox.stages.unit_rows import samples_of
 
 Keys = tuple[object, ...]
 MAX_KEYS = 200_000
@@ -158,11 +159,12 @@ def _are_all(
     """Whether the rows that satisfy `own` have no other keys than those shown."""
     where: Predicate = All(tuple(own)) if own else Always(value=True)
     source = Source(block.tables, block.joins, where, block.optional)
-    if _product_of_keys(block, own, policy, rows) <= set(shown):
+    every = _product_of_keys(block, own, policy, rows)
+    if every is not None and every <= set(shown):
         return True
     if rows.facts is not None:
         # Of many keys one that is not shown is soon found.
-        for instead in rows.facts.samples(block.tables)[:1]:
+        for instead in samples_of(block, policy, rows.facts)[:1]:
             if not _keys_of(source, block, policy, rows, instead) <= set(shown):
                 return False
     return _keys_of(source, block, policy, rows, {}) <= set(shown)
@@ -170,8 +172,8 @@ def _are_all(
 
 def _product_of_keys(
     block: Block, own: list[Predicate], policy: Policy, rows: Rows
-) -> set[Keys | None]:
-    """Return all combinations of what each key is in its own table; None: or more.
+) -> set[Keys] | None:
+    """Return all combinations of what each key is in its own table; None: they are many.
 
     Every joined row has one of them, so that nothing need be joined where all are shown.
     """
@@ -182,7 +184,7 @@ def _product_of_keys(
         tables = {ref.table for ref in refs_of(term)}
         name = tables.pop() if len(tables) == 1 else ""
         if policy.table(name) is None or name in views or name in block.optional:
-            return {None}
+            return None
         conditions = [
             predicate_sql(item)
             for item in own
@@ -195,7 +197,7 @@ def _product_of_keys(
         )
         columns.append([row[0] for row in answer.rows])
     if math.prod(map(len, columns)) > _FEW:
-        return {None}
+        return None
     return set(itertools.product(*columns))
 
 

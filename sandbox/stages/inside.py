@@ -7,6 +7,8 @@ controlled.
 
 from __future__ import annotations
 
+import duckdb
+
 from policies.document import Policy
 from sandbox.passes.folds import Fold, Merge
 from sandbox.passes.rows import Rows
@@ -37,7 +39,10 @@ class Inside:
         """
         if rows is not None and rows > FEW_ROWS:
             return
-        self._rows.keep(_KEPT, f"{self._every_sql()} LIMIT {FEW_ROWS + 1}")
+        try:
+            self._rows.keep(_KEPT, f"{self._every_sql()} LIMIT {FEW_ROWS + 1}")
+        except (duckdb.OutOfRangeException, duckdb.OutOfMemoryException):
+            return  # who reads them again says what is wrong with them
         counted = self._rows.ask(
             f"SELECT count(*) FROM {quoted(_KEPT)}", Fold(0, (Merge.SUM,))
         )

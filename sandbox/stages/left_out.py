@@ -39,6 +39,7 @@ from sandbox.quoting import quoted
 from sandbox.stages.contrasts import alternatives
 from sandbox.stages.stage_one import base_sql, from_sql
 from sandbox.stages.unfiltered import Unfiltered, views_in_from
+from sandbox.stages.unit_rows import samples_of
 from sandbox.stages.units_counted import UnitsCounted
 
 
@@ -101,7 +102,7 @@ class LeftOut:
         self, unit: Unit, marks: Sequence[str], keys: Sequence[str], sides: Sequence[str]
     ) -> UnitsCounted:
         block, policy, facts = self._block, self._policy, self._rows.facts
-        samples = facts.samples(block.tables) if facts is not None else []
+        samples = samples_of(block, policy, facts) if facts is not None else []
         return UnitsCounted(
             self._rows,
             base_sql(block, policy, unit),

@@ -1,10 +1,11 @@
-"""How many rows of a block's FROM belong to one unit at most, whatever its filter is."""
+"""The rows of a block's FROM: how many of one unit there are, and some of all there are."""
 
 from __future__ import annotations
 
 from policies.document import Policy
 from sandbox.passes.facts import Facts
 from sandbox.plan.block import Block, Unit
+from sandbox.plan.joint_rows import is_public
 from sandbox.plan.terms import Ref
 from sandbox.plan.views import by_name
 
@@ -31,6 +32,15 @@ def most_rows(block: Block, unit: Unit, policy: Policy, facts: Facts) -> int | N
         done.add(name)
         pending.remove(name)
     return most
+
+
+def samples_of(block: Block, policy: Policy, facts: Facts) -> list[dict[str, str]]:
+    """Return what may be read instead of tables, so that some of the joined rows come.
+
+    Public tables are read whole: they are joined outwards at times, and a row whose partner
+    is not read would look as if it had none.
+    """
+    return facts.samples([n for n in block.tables if not is_public(n, policy)])
 
 
 def _joined(

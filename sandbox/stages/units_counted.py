@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 
 from sandbox.passes.folds import Fold, Merge
 from sandbox.passes.rows import Answer, Rows
+from sandbox.stages.stage_one import bucket_sql
 
 BUCKETS = 64  # as many as one number has bits
 
@@ -18,7 +19,7 @@ Name = tuple[object, ...]
 
 def seen_sql(unit: str, condition: str = "") -> str:
     """Return the aggregate of the buckets that have a unit, as bits; NULL: none has."""
-    return f"bit_or(1::UBIGINT << (hash({unit}) % {BUCKETS})){condition}"
+    return f"bit_or(1::UBIGINT << {bucket_sql(unit, BUCKETS)}){condition}"
 
 
 def buckets_seen(value: object) -> int:
