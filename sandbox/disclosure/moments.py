@@ -13,6 +13,8 @@ from fractions import Fraction
 
 # Two columns follow from each other where less than this share of a variance is left.
 LEFT_BY_A_LINE = Fraction(1, 10**9)
+_LEFT, _OF = LEFT_BY_A_LINE.numerator, LEFT_BY_A_LINE.denominator
+Exact = int | Fraction
 
 
 @dataclass(slots=True)
@@ -38,14 +40,15 @@ class Moments:
         return self[one + other] - self[one] * self[other] / self.n
 
 
-def is_line(
-    n: Fraction, x: Fraction, y: Fraction, xx: Fraction, yy: Fraction, xy: Fraction
-) -> bool:
-    """Whether one of two measures follows from the other: no variance is left by a line."""
+def is_line(n: Exact, x: Exact, y: Exact, xx: Exact, yy: Exact, xy: Exact) -> bool:
+    """Whether one of two measures follows from the other: no variance is left by a line.
+
+    Both measures may be given in any units of their own; whole numbers are quickest.
+    """
     if n == 0:
         return False
     first, second = n * xx - x * x, n * yy - y * y
-    return (n * xy - x * y) ** 2 >= (1 - LEFT_BY_A_LINE) * first * second
+    return _OF * (n * xy - x * y) ** 2 >= (_OF - _LEFT) * first * second
 
 
 def computed(function: str, moments: Moments) -> int | float | None:

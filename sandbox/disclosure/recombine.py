@@ -37,35 +37,45 @@ class Value:
     grounds: frozenset[Ground] = frozenset()
 
 
-def values_of(
-    block: Block,
-    pieces: Sequence[Cell],
-    distinct: Mapping[int, int | float],
-    *,
-    position: Mapping[Product, int],
-    tracked: frozenset[int] = frozenset(),
-    min_units: int = 1,
-) -> tuple[Value, ...]:
-    """Return the value of each aggregate of the block over the cells of one visible group.
+class Recombining:
+    """The aggregates of a block over the cells of its visible groups.
 
-    `distinct` holds, by aggregate number, what was counted beside the cells: distinct units
-    over several pieces, distinct values, quantiles; what is missing there is withheld.
-    `position` is that of each atom among those of a cell; `tracked` are the hidden keys
-    whose few remaining units would be told by a difference.
+    There may be thousands of groups: what is taken from a cell is found once for all.
     """
-    found = []
-    for index, item in enumerate(block.aggregates):
-        value = _value(item, pieces, position, distinct.get(index))
-        grounds = set(value.grounds)
-        if _asks_for_nobody(block, item, pieces):
-            grounds.add(Ground.EMPTY)
-        if item.hidden in tracked:
-            taken = {id(cell) for cell, _ in _contributing(item, pieces)}
-            rest = sum(cell.units for cell in pieces if id(cell) not in taken)
-            if 0 < rest < min_units:
-                grounds.add(Ground.COMPLEMENT)
-        found.append(Value(None, frozenset(grounds)) if grounds else value)
-    return tuple(found)
+
+    def __init__(
+        self, block: Block, *, tracked: frozenset[int] = frozenset(), min_units: int = 1
+    ) -> None:
+        """`tracked` are hidden keys whose few remaining units a difference would tell."""
+        self._block, self._tracked, self._min_units = block, tracked, min_units
+        position = {atom: index for index, atom in enumerate(block.measured)}
+        self._taken = [
+            [_taken(item.function, piece, position) for piece in item.pieces]
+            for item in block.aggregates
+        ]
+
+    def values_of(
+        self, pieces: Sequence[Cell], distinct: Mapping[int, int | float]
+    ) -> tuple[Value, ...]:
+        """Return the value of each aggregate of the block over one visible group.
+
+        `distinct` holds, by aggregate number, what was counted beside the cells: distinct
+        units over several pieces, distinct values, quantiles; what is missing there is
+        withheld.
+        """
+        found = []
+        for index, item in enumerate(self._block.aggregates):
+            value = _value(item, pieces, self._taken[index], distinct.get(index))
+            grounds = set(value.grounds)
+            if _asks_for_nobody(self._block, item, pieces):
+                grounds.add(Ground.EMPTY)
+            if item.hidden in self._tracked:
+                taken = {id(cell) for cell, _ in _contributing(item, pieces)}
+                rest = sum(cell.units for cell in pieces if id(cell) not in taken)
+                if 0 < rest < self._min_units:
+                    grounds.add(Ground.COMPLEMENT)
+            found.append(Value(None, frozenset(grounds)) if grounds else value)
+        return tuple(found)
 
 
 def _asks_for_nobody(block: Block, item: Aggregate, pieces: Sequence[Cell]) -> bool:
@@ -138,33 +148,30 @@ def sets_of(
 
 def contributes(block: Block, cell: Cell) -> bool:
     """Whether any aggregate takes something from the rows of a cell."""
-    return any(_piece(aggregate, cell) is not None for aggregate in block.aggregates)
+    return any(item.pieces[_code(item, cell)] is not None for item in block.aggregates)
 
 
-def _piece(aggregate: Aggregate, cell: Cell) -> Piece:
-    return aggregate.pieces[0 if aggregate.hidden is None else cell.codes[aggregate.hidden]]
+def _code(aggregate: Aggregate, cell: Cell) -> int:
+    """Return the number of the piece that an aggregate takes from a cell."""
+    return 0 if aggregate.hidden is None else cell.codes[aggregate.hidden]
 
 
-def _contributing(
-    aggregate: Aggregate, pieces: Sequence[Cell]
-) -> list[tuple[Cell, Ref | Literal | Combination | Pair]]:
-    return [
-        (cell, piece)
-        for cell in pieces
-        if cell.units and (piece := _piece(aggregate, cell)) is not None
-    ]
+def _contributing(aggregate: Aggregate, pieces: Sequence[Cell]) -> list[tuple[Cell, int]]:
+    """Return the cells that something is taken from, with the number of the piece."""
+    found = [(cell, _code(aggregate, cell)) for cell in pieces if cell.units]
+    return [(cell, code) for cell, code in found if aggregate.pieces[code] is not None]
 
 
 def _value(
     aggregate: Aggregate,
     pieces: Sequence[Cell],
-    position: Mapping[Product, int],
+    taken: Sequence[_Taken],
     apart: Number | float | None,
 ) -> Value:
     contributing = _contributing(aggregate, pieces)
     grounds: set[Ground] = set()
-    for cell, piece in contributing:
-        grounds |= _grounds(aggregate.function, piece, cell, position)
+    for cell, code in contributing:
+        grounds |= taken[code].grounds(cell)
     if aggregate.function == "count_distinct":
         if not contributing:
             grounds.add(Ground.EMPTY)
@@ -172,8 +179,8 @@ def _value(
             grounds.add(Ground.THRESHOLD)
         return Value(None if grounds else apart, frozenset(grounds))
     moments = Moments()
-    for cell, piece in contributing:
-        _add(moments, aggregate.function, piece, cell, position)
+    for cell, code in contributing:
+        taken[code].add_to(moments, cell)
     if moments.n == 0:
         # Zero and few must look alike.
         grounds.add(Ground.EMPTY)
@@ -188,66 +195,96 @@ def _value(
     return Value(computed(aggregate.function, moments))
 
 
-def _grounds(
-    function: str,
-    piece: Ref | Literal | Combination | Pair,
-    cell: Cell,
-    position: Mapping[Product, int],
-) -> set[Ground]:
-    """Return the grounds of a cell against what `function` takes from it."""
-    if function == "count_distinct":
-        return set(cell.unsafe)
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What an aggregate takes from a cell by one of its pieces; atoms by their position.
+
+    `rows` is the atom that counts the rows with a value (None: all of the cell are taken);
+    `amounts` are added to a moment: so many times an atom's total, or the rows (None).
+    """
+
+    function: str
+    rows: int | None
+    by_rows: bool = False  # a piece that is the same on every row
+    sums: tuple[int, ...] = ()
+    counts: tuple[int, ...] = ()
+    amounts: tuple[tuple[str, Fraction, int | None], ...] = ()
+
+    def grounds(self, cell: Cell) -> set[Ground]:
+        """Return the grounds of a cell against what is taken from it."""
+        if self.function == "count_distinct":
+            return set(cell.unsafe)
+        if self.by_rows:
+            return set(cell.unsafe_rows)
+        found: set[Ground] = set()
+        for place in self.sums:
+            found |= cell.unsafe_sums[place]
+        for place in self.counts:
+            found |= cell.unsafe_counts[place]
+        return found
+
+    def add_to(self, moments: Moments, cell: Cell) -> None:
+        """Add what a cell contributes to the moments that the value is computed from."""
+        rows = cell.n if self.rows is None else cell.measures[self.rows].n
+        moments.n += rows
+        for name, times, place in self.amounts:
+            whole = rows if place is None else cell.measures[place].total or 0
+            amount = Fraction(whole)
+            moments.add(name, amount if times == 1 else times * amount)
+
+
+def _taken(function: str, piece: Piece, position: Mapping[Product, int]) -> _Taken:
+    if piece is None or function == "count_distinct":
+        return _Taken(function, None)
+    count = presence_of(piece)
     if isinstance(piece, Literal):
-        return set(cell.unsafe_rows)
-    found: set[Ground] = set()
+        return _Taken(
+            function, None, by_rows=True, amounts=_amounts(function, piece, position)
+        )
+    sums, counts = [], []
     for atom in needed_by(function, piece):
         if atom.factors:
-            found |= cell.unsafe_sums[position[atom]]
+            sums.append(position[atom])
         elif function != "sum" or _names_rows(piece):
             # sum / avg is the count of values, and with count(*) that of the gaps: what
             # divides by the count of values tells it, now or beside an earlier answer.
-            found |= cell.unsafe_counts[position[atom]]
-    return found
+            counts.append(position[atom])
+    return _Taken(
+        function,
+        None if count is None else position[count],
+        sums=tuple(sums),
+        counts=tuple(counts),
+        amounts=_amounts(function, piece, position),
+    )
 
 
-def _names_rows(piece: Ref | Literal | Combination | Pair) -> bool:
+def _names_rows(piece: Piece) -> bool:
     """Whether a sum holds a multiple of its number of rows, or nothing else."""
     return isinstance(piece, Combination) and (
         not piece.terms or any(not term.factors for term in piece.terms)
     )
 
 
-def _add(
-    moments: Moments,
-    function: str,
-    piece: Ref | Literal | Combination | Pair,
-    cell: Cell,
-    position: Mapping[Product, int],
-) -> None:
-    """Add what a cell contributes to the moments that `function` is computed from."""
-
-    def total(atom: Product) -> Fraction:
-        return Fraction(cell.measures[position[atom]].total or 0)
-
-    count = presence_of(piece)
-    rows = cell.n if count is None else cell.measures[position[count]].n
-    moments.n += rows
+def _amounts(
+    function: str, piece: Piece, position: Mapping[Product, int]
+) -> tuple[tuple[str, Fraction, int | None], ...]:
+    """Return what makes the moments: name, factor, and the atom (None: the rows)."""
     powers = range(1, POWERS.get(function, 0) + 1)
+    found: list[tuple[str, Fraction, int | None]] = []
     match piece:
-        case Literal(value=value):
+        case Literal(value=value) if powers:
             assert isinstance(value, Decimal)
-            for power in powers:
-                moments.add("x" * power, Fraction(value) ** power * rows)
+            found = [("x" * power, Fraction(value) ** power, None) for power in powers]
         case Ref():
-            for power in powers:
-                moments.add("x" * power, total(product((piece,) * power, (piece,))))
+            atoms = [product((piece,) * power, (piece,)) for power in powers]
+            found = [("x" * len(a.factors), Fraction(1), position[a]) for a in atoms]
         case Combination(terms=terms, present=present) if powers:
             for term in terms:
                 atom = product(term.factors, present)
-                amount = total(atom) if term.factors else Fraction(rows)
-                moments.add("x", term.coefficient * amount)
+                place = position[atom] if term.factors else None
+                found.append(("x", term.coefficient, place))
         case Pair() if function in PAIRED:
             # With a product of both come their squares: see `judged_with`.
             names = _SQUARES if "xy" in PAIRED[function] else PAIRED[function]
-            for name in names:
-                moments.add(name, total(paired(piece, name)))
+            found = [(name, Fraction(1), position[paired(piece, name)]) for name in names]
+    return tuple(found)

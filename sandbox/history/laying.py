@@ -15,7 +15,7 @@ from sandbox.plan.block import Unit
 from sandbox.plan.expanding import Rows as BaseRows
 from sandbox.plan.joint_rows import belonging, joint_from, unit_sql
 from sandbox.plan.render import predicate_sql, term_sql
-from sandbox.plan.terms import All, AnyOf, Predicate
+from sandbox.plan.terms import All, AnyOf, Predicate, members_in
 
 BITS = 60  # of a word, which is a BIGINT
 _FEW = 16  # filters, which cost less than finding what they have in common
@@ -70,8 +70,12 @@ def _rows_sql(filters: Mapping[str, Predicate], columns: Sequence[str], joint: s
     passing = [_passes(predicate, conditions) for predicate in filters.values()]
     looked_at = sum(text.count("&") for text in passing)
     if len(filters) <= _FEW or 2 * len(conditions) >= looked_at:
-        texts = " OR ".join(f"({text})" for text in filters)
         shown = ", ".join([*_words_sql("w", filters), *columns])
+        if any(map(members_in, filters.values())):
+            # Who is in another table is not looked up a second time to leave rows out.
+            some = " OR ".join(f"w{i} <> 0" for i in range(-(-len(filters) // BITS)))
+            return f"SELECT * FROM (SELECT {shown} FROM {joint}) AS laid WHERE {some}"
+        texts = " OR ".join(f"({text})" for text in filters)
         return f"SELECT {shown} FROM {joint} AND ({texts})"
     taken = ", ".join(f"l{i}" for i in range(-(-len(conditions) // BITS)))
     words = list(_words_sql("w", passing))

@@ -61,10 +61,17 @@ class Facts:
         shards = {t: len(self._paths.get(t, ())) for t in tables}
         first = {t: quoted(t + FIRST_SHARD) for t, count in shards.items() if count > 1}
         if not first:
-            return []
+            # Of several it is not known which one has the most rows.
+            alone = [t for t, count in shards.items() if count == 1 == len(shards)]
+            return [{t: f"(SELECT * FROM {quoted(t)} LIMIT {_FEW_ROWS})"} for t in alone]
         largest = max(first, key=lambda table: shards[table])
         few = f"(SELECT * FROM {first[largest]} LIMIT {_FEW_ROWS})"
         return [{**first, largest: few}, first]
+
+    def rows(self, table: str) -> int:
+        """Return how many rows a table has."""
+        ((rows,),) = self._ask(f"SELECT count(*) FROM {quoted(table)}")
+        return int(rows)
 
     def bounds(self, table: str, columns: Sequence[str]) -> dict[str, Bounds]:
         """Return the bounds of columns of a table."""

@@ -27,17 +27,12 @@ from sandbox.plan.block import Block, Unit
 from sandbox.plan.exact import exact_sql, narrow_sql
 from sandbox.plan.terms import Always, Kind, Predicate, members_in
 from sandbox.stages.atom_columns import decimals_of, scales_of
-from sandbox.stages.cell_reading import (
-    is_determined,
-    number_of,
-    out_of_range,
-    total_of,
-    whole_of,
-)
+from sandbox.stages.atom_totals import AtomTotals, Totals, number_of, whole_of
+from sandbox.stages.cell_reading import out_of_range
 from sandbox.stages.contrasts import without_members
-from sandbox.stages.inside import Inside
+from sandbox.stages.inside import FEW_ROWS, Inside
 from sandbox.stages.labels import Name, name_groups, name_of
-from sandbox.stages.row_statements import OUTSIDE, Counted, RowStatements
+from sandbox.stages.row_statements import INSIDE, OUTSIDE, Counted, RowStatements
 from sandbox.stages.unit_rows import most_rows, samples_of
 from sandbox.stages.units_counted import buckets_seen
 
@@ -69,8 +64,9 @@ class ByRows:
         self._block, self._policy, self._rows, self._facts = block, policy, rows, facts
         self._most, self._rows_inside = most, inside
         self._statements = RowStatements(block, policy, facts)
+        self._sampled: dict[Name, Named] | None = None  # a first look at some rows
         self._measured = block.measured
-        self._scales = scales_of(block, policy)
+        self._totals = AtomTotals(block, scales_of(block, policy))
         self._width = len(block.keys) + len(block.hidden)
 
     @staticmethod
@@ -86,16 +82,36 @@ class ByRows:
         most = {unit: number for unit, number in found.items() if number is not None}
         if len(most) < len(found):
             return None
-        if block.where != Always(value=True) and (
-            len(block.tables) > 1 or members_in(block.where)
-        ):
+        made = ByRows(block, policy, rows, facts, most, inside)
+        is_dear = len(block.tables) > 1 or bool(members_in(block.where))
+        if block.where != Always(value=True) and (is_dear or made.looks_unprovable()):
             inside.keep()
-        return ByRows(block, policy, rows, facts, most, inside)
+        return made
 
-    def cells(self, copies: int) -> Bounded:
+    def looks_unprovable(self) -> bool:
+        """Whether, by a look at some rows, the cells have too few each to prove anything.
+
+        Then their rows will be read again, unit by unit. False where nothing is known. It
+        is a guess: it decides in which order things are done, and about no cell.
+        """
+        samples = samples_of(self._block, self._policy, self._facts)[:1]
+        if not samples or not self._statements.tracks_outside:
+            return False
+        made = self._statements.both_sides(samples[0])
+        self._sampled = self._by_label(made, self._rows.ask(made.sql, made.fold))
+        found = [whole_of(named[INSIDE]) for named in self._sampled.values()]
+        seen = sum(whole_of(named[OUTSIDE]) for named in self._sampled.values())
+        (table,) = self._block.tables
+        rows = sum(found) * self._facts.rows(table) // max(1, sum(found) + seen)
+        cells = max(1, sum(1 for number in found if number))
+        least = max(rule.min_units for rule in self._policy.aggregate_rules)
+        return rows <= FEW_ROWS and rows < cells * least * max(self._most.values())
+
+    def cells(self, copies: int, min_units: int) -> Bounded:
         """Return the cells that have rows inside the filter; none if keys do not name them.
 
-        The largest contribution of one unit stands `copies` times. Raises QueryRejected and
+        The largest contribution of one unit stands `copies` times; what is unsafe by having
+        less than `min_units` units in any case has no measures. Raises QueryRejected and
         ResourceExceeded as `read_cells` does.
         """
         made, inside = self._inside()
@@ -108,7 +124,9 @@ class ByRows:
         return Bounded(
             {
                 unit: [
-                    self._cell(number, label, named, outside.get(label, {}), copies)
+                    self._cell(
+                        number, label, named, outside.get(label, {}), copies, min_units
+                    )
                     for label, named in zip(labels, found, strict=True)
                 ]
                 for number, unit in enumerate(self._block.units)
@@ -135,6 +153,10 @@ class ByRows:
             return {}
         plain = without_members(self._block.where)
         samples = samples_of(self._block, self._policy, self._facts)
+        if self._sampled is not None:
+            if all(self._is_enough(self._sampled.get(label)) for label in labels):
+                return self._sampled
+            samples = samples[1:]
         for instead in [*samples, *([{}] if plain != self._block.where else [])]:
             found = self._counted_outside(instead, plain, labels)
             if all(self._is_enough(found.get(label)) for label in labels):
@@ -166,7 +188,9 @@ class ByRows:
             instead, where, [None if v is None else len(v) for v in few]
         )
         given = [value for v in few for value in v or ()]
-        answer = self._rows.ask(made.sql, made.fold, given)
+        return self._by_label(made, self._rows.ask(made.sql, made.fold, given))
+
+    def _by_label(self, made: Counted, answer: Answer) -> dict[Name, Named]:
         return {
             name_of(row[: self._width]): dict(zip(made.names, row, strict=True))
             for row in answer.rows
@@ -184,15 +208,19 @@ class ByRows:
         return self._units(self._block.units[number], whole_of(named.get(name)))
 
     def _cell(
-        self, number: int, label: Name, named: Named, outside: Named, copies: int
-    ) -> Cell:
+        self, number: int, label: Name, named: Named, outside: Named, copies: int,
+        min_units: int,
+    ) -> Cell:  # fmt: skip
         unit, width = self._block.units[number], len(self._block.keys)
         n = whole_of(named["n"])
         known = whole_of(named.get(f"w{number}", n))
+        units = self._units(unit, known)
+        # Of many small groups nothing is proved: then to bound them all would be the cost.
+        is_few = 0 < units < min_units
         return Cell(
             keys=label[:width],
             codes=tuple(whole_of(code) for code in label[width:]),
-            units=self._units(unit, known),
+            units=units,
             n=n,
             outside=self._units_outside(number, outside),
             contrasts=tuple(
@@ -200,35 +228,36 @@ class ByRows:
                 for j in range(len(self._statements.contrasts))
             ),
             top_n=(min(self._most[unit], n),) * copies,
-            measures=self._contributions(unit, named, n=n, known=known, copies=copies),
+            measures=()
+            if is_few
+            else self._contributions(unit, named, n=n, known=known, copies=copies),
         )
 
     def _contributions(
         self, unit: Unit, named: Named, *, n: int, known: int, copies: int
     ) -> tuple[Contribution, ...]:
-        atoms, measured = self._statements.atoms, self._measured
+        atoms = self._statements.atoms
         # Of columns that no row lacks nothing was counted.
         named = {f"p{i}_n": n for i in range(len(atoms.presences))} | dict(named)
-        totals = {
-            atom: total_of(named, atoms, atom, scale)
-            for atom, scale in zip(measured, self._scales, strict=True)
-        }
+        totals = self._totals.of(named)
         return tuple(
-            self._contribution(unit, named, atom, totals, nameless=n - known, copies=copies)
-            for atom in measured
+            self._contribution(
+                unit, named, place, totals, nameless=n - known, copies=copies
+            )
+            for place in range(len(self._measured))
         )
 
     def _contribution(
         self,
         unit: Unit,
         named: Named,
-        atom: Product,
-        totals: Mapping[Product, Total | None],
+        place: int,
+        totals: Totals,
         *,
         nameless: int,
         copies: int,
     ) -> Contribution:
-        atoms = self._statements.atoms
+        atoms, atom = self._statements.atoms, self._measured[place]
         p = f"p{atoms.presences.index(atom.present)}_"
         rows = whole_of(named[p + "n"])
         gaps = whole_of(named["n"]) - rows
@@ -248,7 +277,7 @@ class ByRows:
             (min(self._most[unit], rows),) * copies,
             tuple(some(lack) or min(lack, 1) for lack in lacks),
         )
-        total, most = totals[atom], self._largest(atom, named)
+        total, most = totals[place], self._largest(atom, named)
         if not atom.factors:
             return counted
         if total is None or most is None:
@@ -263,7 +292,7 @@ class ByRows:
             top=(one,) * copies,
             touching=_units_touching(whole - nameless * most, one),
             is_constant=self._may_be_constant(atom, total, rows),
-            is_determined=is_determined(atom, totals),
+            is_determined=self._totals.is_determined(place, totals),
         )
 
     def _largest(self, atom: Product, named: Named) -> Fraction | None:

@@ -77,7 +77,7 @@ class StageOne:
         types: tuple[str, ...] = ()
         bounded = None
         if self._by_rows is not None and not exactly:
-            bounded = self._by_rows.cells(top_needed(self._rule))
+            bounded = self._by_rows.cells(top_needed(self._rule), self._rule.min_units)
         for unit, made, answer in self._asked:
             if exactly:
                 cells, types = self._exact(unit)
@@ -147,8 +147,7 @@ class StageOne:
         unproven = [cell for cell in cells if _is_open(cell)]
         if not unproven:
             return cells, types
-        names = list(map(_name, unproven))
-        if types and len(names) <= MOST_LISTED and name_groups(types, names):
+        if self._can_be_listed(types, unproven):
             again, _ = self._exact(unit, only=types, cells=unproven, outside=outside)
             if len(again) == len(unproven):
                 return [*(cell for cell in cells if not _is_open(cell)), *again], types
@@ -166,21 +165,36 @@ class StageOne:
 
         With `outside`, the units outside the filter by cell, only rows inside are read.
         """
-        names = [_name(cell) for cell in cells]
-        values = [[name[place] for name in names] for place in range(len(only))]
-        # One largest contribution proves most; several are worth their price only then.
-        for top in (None, top_needed(self._rule)):
-            base = None if outside is None else self._inside.base_sql(unit)
+        base = None if outside is None else self._inside.base_sql(unit)
+
+        def asked(
+            top: int | None, only: Sequence[str], cells: Sequence[Cell]
+        ) -> tuple[list[Cell], tuple[str, ...]]:
+            names = [_name(cell) for cell in cells]
+            values = [[name[place] for name in names] for place in range(len(only))]
             made = statement(
                 self._block, self._policy, unit, top=top, only=only, inside=base
             )
             answer = self._rows.ask(made.sql, made.fold, values)
-            found, types = self._read(
-                made, answer, copies=1 if top else None, outside=outside
-            )
-            if not any(is_unproven(cell) for cell in found):
-                break
-        return found, types
+            return self._read(made, answer, copies=1 if top else None, outside=outside)
+
+        # One largest contribution proves most; several are worth their price only then.
+        found, types = asked(None, only, cells)
+        unproven = [cell for cell in found if is_unproven(cell)]
+        if not unproven:
+            return found, types
+        top = top_needed(self._rule)
+        if self._can_be_listed(types, unproven):
+            again, _ = asked(top, types, unproven)
+            if len(again) == len(unproven):
+                return [*(cell for cell in found if not is_unproven(cell)), *again], types
+        return asked(top, only, cells)
+
+    def _can_be_listed(self, types: tuple[str, ...], cells: Sequence[Cell]) -> bool:
+        """Whether a statement can be told which cells it is about, by their keys."""
+        if not types or len(cells) > MOST_LISTED:
+            return False
+        return name_groups(types, list(map(_name, cells)))
 
     def _read(
         self,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from policies.document import AggregateRule, Policy
 from sandbox.disclosure.cell import Cell, Ground
 from sandbox.disclosure.domain import printed_domain
-from sandbox.disclosure.recombine import Value, contributes, sets_of, values_of
+from sandbox.disclosure.recombine import Recombining, Value, contributes, sets_of
 from sandbox.disclosure.suppression import judge_unanimity
 from sandbox.history import pairs as past
 from sandbox.history.entry import Past, entry
@@ -113,20 +113,14 @@ def control(
     shown, held_back = _split(_visible_groups(block, cells))
     apart = beside.values(cells)
     told = _histograms(block, policy, rule, rows, apart, earlier)
-    tracked = _tracked_hidden(block, policy)
-    position = {atom: index for index, atom in enumerate(block.measured)}
+    recombining = Recombining(
+        block, tracked=_tracked_hidden(block, policy), min_units=rule.min_units
+    )
     report: Counter[str] = Counter()
     made: list[Row] = []
     released_sets: list[list[Cell]] = []
     for keys, pieces in shown.items():
-        values = values_of(
-            block,
-            pieces,
-            apart.values.get(keys, {}),
-            position=position,
-            tracked=tracked,
-            min_units=rule.min_units,
-        )
+        values = recombining.values_of(pieces, apart.values.get(keys, {}))
         made.append(_row(keys, values))
         released_sets += sets_of(block, pieces, values)
         report.update(ground for value in values for ground in value.grounds)

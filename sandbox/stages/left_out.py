@@ -42,6 +42,8 @@ from sandbox.stages.unfiltered import Unfiltered, views_in_from
 from sandbox.stages.unit_rows import samples_of
 from sandbox.stages.units_counted import UnitsCounted
 
+_EVERY = ("TRUE",)  # rows on either side of the filter, which is dear to look at
+
 
 @dataclass(frozen=True, slots=True)
 class _Filter:
@@ -103,13 +105,16 @@ class LeftOut:
     ) -> UnitsCounted:
         block, policy, facts = self._block, self._policy, self._rows.facts
         samples = samples_of(block, policy, facts) if facts is not None else []
+        every = sides == _EVERY
         return UnitsCounted(
             self._rows,
-            base_sql(block, policy, unit),
+            base_sql(block, policy, unit, every=every),
             keys,
             marks,
             sides=sides,
-            samples=[base_sql(block, policy, unit, instead=item) for item in samples],
+            samples=[
+                base_sql(block, policy, unit, every=every, instead=item) for item in samples
+            ],
         )
 
     def _judge_marked(
@@ -130,7 +135,7 @@ class LeftOut:
         marks = [*self._matches(unit.domain)]
         keys = [f"k{i}" for i in range(len(self._block.keys))]
         if marks:
-            yield self._ask_counts(unit, marks, keys, ("TRUE",))
+            yield self._ask_counts(unit, marks, keys, _EVERY)
 
     def _judge_matched(
         self, counted: UnitsCounted, cells: Sequence[Cell], min_units: int

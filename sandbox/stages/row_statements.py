@@ -20,7 +20,7 @@ from sandbox.stages.contrasts import contrast_inside_sql, tracks_outside
 from sandbox.stages.stage_one import MAX_CELLS, joined_sql
 from sandbox.stages.units_counted import seen_sql
 
-OUTSIDE = "o"
+OUTSIDE, INSIDE = "o", "inside"
 Column = tuple[str, str, Merge]  # name, expression, how parts of it merge
 
 
@@ -91,13 +91,26 @@ class RowStatements:
             for term, count in zip(terms, values, strict=True)
             if count is not None
         ]
+        given, columns = self._outside("TRUE")
+        return self._statement(given, columns, conditions=conditions, instead=instead)
+
+    def both_sides(self, instead: Mapping[str, str]) -> Counted:
+        """Return what counts some rows outside the filter and, as INSIDE, those inside."""
+        given, columns = self._outside(f"({predicate_sql(self._block.where)}) IS NOT TRUE")
+        columns.append((INSIDE, f"count(*) FILTER (NOT {OUTSIDE})", Merge.SUM))
+        return self._statement(given, columns, instead=instead)
+
+    def _outside(self, condition: str) -> tuple[list[str], list[Column]]:
         units = enumerate(self._block.units)
         named = [(i, term_sql(unit.ref)) for i, unit in units if unit.ref is not None]
-        given = [f"TRUE AS {OUTSIDE}", *self._units()]
+        given = [f"{condition} AS {OUTSIDE}", *self._units()]
         given += [f"{name} AS s{i}" for i, name in named]
         columns = self._counts([OUTSIDE])
-        columns += [(f"{OUTSIDE}{i}_seen", seen_sql(f"s{i}"), Merge.MAX) for i, _ in named]
-        return self._statement(given, columns, conditions=conditions, instead=instead)
+        columns += [
+            (f"{OUTSIDE}{i}_seen", seen_sql(f"s{i}", f" FILTER ({OUTSIDE})"), Merge.MAX)
+            for i, _ in named
+        ]
+        return given, columns
 
     def count_name(self, condition: str, number: int) -> str:
         """Return the name under which a condition's rows are counted for one unit."""

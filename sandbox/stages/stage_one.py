@@ -150,14 +150,17 @@ def base_sql(
     more: tuple[str, ...] = (),
     buckets: int | None = None,
     inside: bool = False,
+    every: bool = False,
     instead: Mapping[str, str] | None = None,
 ) -> str:
     """Return the joined rows with keys k, hidden keys h, unit u, filter i, measures m.
 
     `more` columns stand after these. With `buckets` u is that of the unit. With `inside`
-    only rows come that satisfy the filter; tables in `instead` are read from there.
+    only rows come that satisfy the filter; with `every` the filter is not looked at: i
+    holds of every row, and nothing is said of alternatives. Tables in `instead` are read
+    from there.
     """
-    outside = tracks_outside(block, policy) and not inside
+    outside = tracks_outside(block, policy) and not (inside or every)
     columns = [f"{term_sql(term)} AS k{i}" for i, term in enumerate(block.keys)]
     columns += [f"{term_sql(term)} AS h{i}" for i, term in enumerate(block.hidden)]
     columns += [
@@ -165,9 +168,12 @@ def base_sql(
         f"{f'(({predicate_sql(block.where)}) IS TRUE)' if outside else 'TRUE'} AS i",
     ]
     contrasts = contrast_sql if outside else contrast_inside_sql
-    columns += [f"{text} AS x{j}" for j, text in enumerate(contrasts(block.where))]
+    columns += [
+        f"{text} AS x{j}" for j, text in enumerate([] if every else contrasts(block.where))
+    ]
     columns += [*AtomColumns.of(block).base(policy), *more]
-    return joined_sql(block, columns, is_filtered=not outside, instead=instead)
+    is_filtered = not (outside or every)
+    return joined_sql(block, columns, is_filtered=is_filtered, instead=instead)
 
 
 def joined_sql(

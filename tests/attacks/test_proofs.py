@@ -23,8 +23,9 @@ from sandbox.analyse import analyse
 from sandbox.engine import open_engine
 from sandbox.errors import SandboxError
 from sandbox.passes import facts as facts_of_tables
+from sandbox.passes.folds import Fold
 from sandbox.passes.holding import AllOpen, Reading
-from sandbox.passes.rows import Rows, Whole
+from sandbox.passes.rows import Answer, Rows, Whole
 from sandbox.stages import cells, inside
 from sandbox.stages.release import Released, release_held
 from tests.attacks import corpora
@@ -255,3 +256,23 @@ def test_what_only_looks_alike_proves_nothing(
     answer = people.proved(sql)
     assert not isinstance(answer, str)
     assert answer.suppressed
+
+
+@pytest.mark.parametrize(
+    ("where", "is_kept_first"), [("ward = 9", True), ("NOT flag", False)]
+)
+def test_rows_of_cells_too_small_to_prove_are_kept_at_once(
+    people: Both, where: str, is_kept_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They will be read again; to keep those of large cells would only cost."""
+    asked: list[str] = []
+    ask = Whole.ask
+
+    def noting(rows: Whole, sql: str, fold: Fold, values: Sequence[object] = ()) -> Answer:
+        asked.append(sql)
+        return ask(rows, sql, fold, values)
+
+    monkeypatch.setattr(Whole, "ask", noting)
+    people.proved(f"SELECT ward, count(*) AS n FROM visits WHERE {where} GROUP BY ward")
+    counting = [sql for sql in asked if sql.startswith("SELECT k0, count(*) AS n FROM")]
+    assert ["rows inside the filter" in sql for sql in counting] == [is_kept_first]
