@@ -120,12 +120,13 @@ class Offered:
 
     `tables`: name, and for each shard the bytes of its image, estimated where it is not in
     memory. An upload is the table "", its shards are segments of its content. At most
-    `budget_bytes` of these may be wanted at once.
+    `budget_bytes` of these may be wanted at once. The keys for what the job writes follow
+    as they are, of `key_sizes` bytes each: a message's text would leave copies of them.
     """
 
     tables: tuple[tuple[str, tuple[int, ...]], ...]
     budget_bytes: int
-    keys: tuple[bytes, ...] = field(repr=False, default=())  # for what the job writes
+    key_sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ import duckdb
 from policies.document import Policy, Table
 from sandbox.binding.facts import Facts
 from sandbox.binding.items import RowsItem
+from sandbox.binding.names import table_columns
 from sandbox.binding.predicates import PredicateBinder
-from sandbox.binding.scope import Scope, table_columns
+from sandbox.binding.scope import Scope
 from sandbox.binding.terms import TermBinder
 from sandbox.errors import QueryRejected
 from sandbox.plan.render import predicate_sql

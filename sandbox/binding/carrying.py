@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from policies.document import Role
@@ -19,18 +18,15 @@ from sandbox.binding.functions import is_aggregate
 from sandbox.binding.items import Bound
 from sandbox.binding.row_views import chained, check_no_result
 from sandbox.binding.scope import Scope
+from sandbox.binding.unit_aggregates import UnitAggregateBinder
+from sandbox.binding.unit_windows import UnitWindowBinder
 from sandbox.binding.units import Equalities
 from sandbox.binding.walks import has_aggregate, has_window
 from sandbox.plan.block import Unit
-from sandbox.plan.canonical import canonical, key_of
-from sandbox.plan.terms import All, Literal, Missing, Negate, Predicate, Ref, Term
+from sandbox.plan.canonical import key_of
+from sandbox.plan.terms import Literal, Predicate, Ref, Term
 from sandbox.plan.view_columns import typed
 from sandbox.plan.views import (
-    ALL,
-    PerUnit,
-    Sorting,
-    Span,
-    UnitWindow,
     Value,
     make_view,
     refs_of_value,
@@ -40,27 +36,6 @@ from sandbox.sql import syntax
 if TYPE_CHECKING:
     from sandbox.binding.rows import Rows
 
-_PER_UNIT = {
-    "count": "count", "count_star": "count", "sum": "sum", "avg": "avg", "mean": "avg",
-    "min": "min", "max": "max", "first": "first", "last": "last", "any_value": "first",
-    "arbitrary": "first", "bool_or": "any",
-}  # fmt: skip
-_BY_ORDER = {
-    "arg_min": False, "argmin": False, "min_by": False,
-    "arg_max": True, "argmax": True, "max_by": True,
-}  # fmt: skip
-_WINDOWS = {
-    "row_number": 0, "rank": 0, "dense_rank": 0, "lag": 1, "lead": 1, "first_value": 1,
-    "first": 1, "last_value": 1, "last": 1, "count": 1, "count_star": 0, "sum": 1,
-    "avg": 1, "mean": 1, "min": 1, "max": 1,
-}  # fmt: skip
-_NAMED = {
-    "count_star": "count",
-    "mean": "avg",
-    "first": "first_value",
-    "last": "last_value",
-}
-MAX_OFFSET = 1_000
 _ALIAS = ""
 
 
@@ -88,6 +63,8 @@ class Carrier:
         self._facts, self._terms = select.facts, select.terms
         self._values: dict[str, tuple[Value, str]] = {}
         self._same = Equalities(select.scope.joins, select.scope.optional)
+        self._aggregates = UnitAggregateBinder(self._facts, self._terms)
+        self._windows = UnitWindowBinder(self._facts, self._terms, units, self._same)
 
     def _named(self, value: Value, shown: str = "") -> syntax.Column:
         self._values.setdefault(key_of(value), (value, shown or "a computed value"))
@@ -196,7 +173,7 @@ class Carrier:
             return None
         if first.name not in ("sum", "count", "count_star"):
             return None
-        value = self._per_unit(first)
+        value = self._aggregates.aggregate(first)
         if value is None:
             return node
         return self._named(dataclasses.replace(value, or_zero=True), first.name)
@@ -204,132 +181,12 @@ class Carrier:
     # --- aggregates within a unit
 
     def _aggregate(self, call: syntax.Call) -> syntax.Expression:
-        value = self._per_unit(call)
+        value = self._aggregates.aggregate(call)
         return call if value is None else self._checked(value, call)
 
-    def _per_unit(self, call: syntax.Call) -> PerUnit | None:
-        condition: Predicate = ALL
-        if call.condition is not None:
-            found = self._terms.predicate(call.condition)
-            if found is None:
-                return None
-            condition = canonical(found)
-        if call.name == "count_star":
-            return PerUnit("count", None, condition)
-        if call.name in _BY_ORDER and len(call.arguments) == 2 and not call.distinct:
-            value, by = (self._argument(item, call) for item in call.arguments)
-            if value is None or by is None:
-                return None
-            order = (Sorting(by, descending=_BY_ORDER[call.name]),)
-            return PerUnit("first", value, _present(condition, value, by), order)
-        function = _PER_UNIT.get(call.name)
-        if function is None or len(call.arguments) != 1:
-            self._give_up(call, f"`{call.name[:40]}` within one unit")
-            return None
-        if function in ("sum", "avg", "count"):
-            self._facts.families.add(function)
-        if call.distinct and function != "count":
-            self._give_up(call, "DISTINCT in this aggregate")
-            return None
-        argument = self._argument(call.arguments[0], call)
-        if argument is None:
-            return None
-        if isinstance(argument, Literal):
-            return PerUnit("count", None, condition) if function == "count" else None
-        return PerUnit("count_distinct" if call.distinct else function, argument, condition)
-
-    def _argument(self, node: syntax.Expression, call: syntax.Call) -> Term | None:
-        gap = self._terms.gap(node)
-        if gap is not None:
-            return gap
-        term = self._terms.term(node, Usage.PER_UNIT)
-        if term is not None and isinstance(term, Literal) and call.name != "count":
-            self._give_up(call, "an aggregate of a constant")
-            return None
-        return term
-
-    # --- windows
-
     def _window(self, node: syntax.Window) -> syntax.Expression:
-        value = self._unit_window(node)
+        value = self._windows.window(node)
         return node if value is None else self._checked(value, node)
-
-    def _unit_window(self, node: syntax.Window) -> UnitWindow | None:
-        call = node.call
-        takes = _WINDOWS.get(call.name)
-        if takes is None or call.distinct:
-            self._give_up(node, f"the window function `{call.name[:40]}`")
-            return None
-        partition = [self._terms.term(item, Usage.PER_UNIT) for item in node.partitions]
-        orders = self._sortings(node.orders)
-        arguments = [
-            self._window_argument(item, i) for i, item in enumerate(call.arguments)
-        ]
-        span = _span(node)
-        if span == "":
-            self._give_up(node, "this frame of a window", "Use ROWS BETWEEN.")
-            return None
-        if None in partition or orders is None or None in arguments:
-            return None
-        if not self._holds_units([item for item in partition if item is not None]):
-            self._facts.refuse(
-                "window_not_within_unit",
-                "a window over rows is not partitioned by every unit key",
-                "Add the unit keys to PARTITION BY, or put the window around groups.",
-                node.place or place_of(call),
-            )
-            return None
-        if len(arguments) < takes or len(arguments) > (3 if call.name in _OFFSETS else 1):
-            self._give_up(node, f"`{call.name}` with these arguments")
-            return None
-        condition: Predicate = ALL
-        if call.condition is not None:
-            found = self._terms.predicate(call.condition)
-            if found is None:
-                return None
-            condition = canonical(found)
-        return UnitWindow(
-            _NAMED.get(call.name, call.name),
-            tuple(item for item in arguments if item is not None),
-            tuple(item for item in partition if item is not None),
-            orders,
-            span if isinstance(span, Span) else None,
-            condition,
-            node.ignore_nulls,
-        )
-
-    def _window_argument(self, node: syntax.Expression, index: int) -> Term | None:
-        if index:
-            constant = constant_of(node)
-            small = (
-                constant is not None
-                and isinstance(constant.value, Decimal)
-                and 0 <= constant.value <= MAX_OFFSET
-            )
-            if index > 1 or not small:
-                self._give_up(node, "an offset that is no small number, or a default")
-                return None
-            return constant
-        gap = self._terms.gap(node)
-        return gap if gap is not None else self._terms.term(node, Usage.PER_UNIT)
-
-    def _holds_units(self, partition: Sequence[Term]) -> bool:
-        refs = {item for item in partition if isinstance(item, Ref)}
-        roots = {self._same.root(ref) for ref in refs}
-        return all(
-            unit.ref is not None and self._same.root(unit.ref) in roots
-            for unit in self._units
-        )
-
-    def _sortings(self, orders: Sequence[syntax.Order]) -> tuple[Sorting, ...] | None:
-        found = []
-        for item in orders:
-            term = self._terms.term(item.expression, Usage.PER_UNIT)
-            if term is None:
-                return None
-            nulls_last = True if item.nulls_last is None else item.nulls_last
-            found.append(Sorting(term, item.descending, nulls_last))
-        return tuple(found)
 
     def first_of(
         self, keys: Sequence[syntax.Expression], orders: Sequence[syntax.Order]
@@ -382,16 +239,6 @@ class Carrier:
         found.tables = [view.name]
         return found
 
-    def _give_up(self, node: syntax.Expression, what: str, hint: str = "") -> None:
-        self._terms.give_up(node, "not_per_unit", what, hint)
-
-
-_OFFSETS = frozenset({"lag", "lead"})
-
-
-def _present(condition: Predicate, *terms: Term) -> Predicate:
-    return canonical(All((condition, *(Negate(Missing(term)) for term in terms))))
-
 
 def _is_expression(node: object) -> bool:
     return isinstance(
@@ -410,19 +257,3 @@ def _shown(node: syntax.Expression) -> str:
     if isinstance(node, syntax.Window):
         return node.call.name
     return node.name if isinstance(node, syntax.Call) else "a computed value"
-
-
-def _span(node: syntax.Window) -> Span | str | None:
-    """Return the frame, None for the engine's default, "" where it is none we take."""
-    frame = node.frame
-    if frame is None:
-        return None
-    offsets = [rows for _, rows in (frame.start, frame.end)]
-    if frame.unit == "rows" and all(rows is None or rows <= MAX_OFFSET for rows in offsets):
-        return Span("rows", frame.start, frame.end)
-    unbounded = all(
-        rows is None or way == "current" for way, rows in (frame.start, frame.end)
-    )
-    return (
-        Span("range", frame.start, frame.end) if frame.unit == "range" and unbounded else ""
-    )

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sandbox.binding.scope import conjuncts, leaves_of
+from sandbox.binding.joined_names import conjuncts
+from sandbox.binding.scope import leaves_of
 from sandbox.plan.canonical import field_names
 from sandbox.sql import syntax
 

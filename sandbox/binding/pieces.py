@@ -13,6 +13,7 @@ from sandbox.plan.terms import All, Choose, Kind, Literal, Predicate, Term
 from sandbox.sql import syntax
 
 MAX_PIECES = 40
+ONE = Literal(Decimal(1), Kind.INTEGER)
 Cases = tuple[tuple[Predicate, ...], tuple[Piece, ...]]
 
 

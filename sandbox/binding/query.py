@@ -11,11 +11,12 @@ from sandbox.binding import stage_zero
 from sandbox.binding.context import MAX_BLOCKS, MAX_DEPTH, Context, Environment
 from sandbox.binding.correlated import decorrelated
 from sandbox.binding.items import Item, ResultItem, RowsItem
+from sandbox.binding.names import table_columns
+from sandbox.binding.outer_joins import add_outer
 from sandbox.binding.outputs import is_grouped
 from sandbox.binding.result_select import bind_results, stacked
 from sandbox.binding.rows_select import bind_rows
-from sandbox.binding.scope import ItemOf, Leaf, Scope, leaves_of, table_columns
-from sandbox.binding.unit_joins import add_outer
+from sandbox.binding.scope import ItemOf, Leaf, Scope, leaves_of
 from sandbox.sql import syntax
 
 

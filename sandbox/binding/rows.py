@@ -5,9 +5,10 @@ from __future__ import annotations
 from policies.shape import Usage
 from sandbox.binding.context import Context, Environment, Queries
 from sandbox.binding.items import Projected, RowsItem
+from sandbox.binding.names import as_ref
 from sandbox.binding.outputs import output_name, written_out
 from sandbox.binding.predicates import PredicateBinder
-from sandbox.binding.scope import Scope, as_ref
+from sandbox.binding.scope import Scope
 from sandbox.binding.subqueries import ResultsBeside, UnitQueries
 from sandbox.binding.terms import TermBinder
 from sandbox.binding.units import units_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sandbox.binding import stage_zero
+from sandbox.binding import semi_joins, stage_zero
 from sandbox.binding.context import Context, Environment, Queries
 from sandbox.binding.items import Item
 from sandbox.binding.outputs import is_grouped
@@ -23,7 +23,7 @@ def bind_rows(
     environment: Environment,
 ) -> Item | None:
     """Return rows or a result; None with the facts that say why."""
-    rows = Rows(context, select, scope, queries, environment, stage_zero)
+    rows = Rows(context, select, scope, queries, environment, semi_joins)
     if not rows.scope.bound:
         return None
     where = rows.where()

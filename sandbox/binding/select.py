@@ -10,9 +10,9 @@ from policies.shape import QueryShape, Usage
 from sandbox.binding.context import Context, Environment
 from sandbox.binding.facts import Facts, TooManySteps, place_of
 from sandbox.binding.items import ResultItem, RowsItem
+from sandbox.binding.names import as_ref
 from sandbox.binding.outputs import output_names
 from sandbox.binding.query import QueryBinder
-from sandbox.binding.scope import as_ref
 from sandbox.binding.small_groups import refuse_small_groups
 from sandbox.binding.view_uses import judge_views
 from sandbox.plan.plan import Plan

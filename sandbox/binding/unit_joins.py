@@ -1,7 +1,6 @@
-"""Outer and ASOF joins of protected rows, bound to views whose rows belong to their units.
+"""Outer and ASOF joins of two protected sides, bound to views of rows with their units.
 
-The preserved side keeps its rows, so who a row belongs to is known from it. A public table
-that is joined outwards stays a table of the block: a row that finds no partner there stays.
+The preserved side keeps its rows, so who a row belongs to is known from it.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from policies.shape import JoinUse, Usage
 from sandbox.binding.facts import Facts
 from sandbox.binding.items import Bound
+from sandbox.binding.joined_names import conjuncts
 from sandbox.binding.predicates import PredicateBinder
 from sandbox.binding.row_views import rows_as_view, view_over
 from sandbox.binding.terms import TermBinder
@@ -36,65 +36,6 @@ _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _WAYS = {"left": "left", "right": "right", "full": "full", "inner": "inner"}
 
 
-def add_outer(scope: Scope, node: syntax.Join) -> None:
-    """Add an outer or ASOF join to a scope; what it cannot be is a finding."""
-    facts = scope.facts
-    left, right = scope.side(node.left), scope.side(node.right)
-    if not left.bound or not right.bound:
-        return
-    if left.has_results or right.has_results:
-        _refuse(facts, node, "an outer join with a result")
-        return
-    protected = is_protected(facts, left.tables), is_protected(facts, right.tables)
-    if protected == (True, True):
-        right = scope.side(node.right, taken=frozenset(left.tables))
-        _UnitJoining(scope, node, left, right).add()
-    elif node.asof or protected == (False, False):
-        _refuse(facts, node, "an ASOF join with a public table, or an outer join of two")
-    else:
-        _add_public(scope, node, left, right, left_is_public=not protected[0])
-
-
-def is_protected(facts: Facts, tables: Iterable[str]) -> bool:
-    """Whether any of the tables is protected."""
-    found = [facts.policy.table(name) for name in tables]
-    return any(table is not None and table.is_protected for table in found)
-
-
-def _refuse(facts: Facts, node: syntax.Join, what: str) -> None:
-    facts.refuse(
-        "join_unavailable",
-        f"{what} is not part of what may be asked",
-        "Use JOIN ... ON a.key = b.key.",
-        node.place,
-    )
-
-
-def _add_public(
-    scope: Scope, node: syntax.Join, left: Scope, right: Scope, *, left_is_public: bool
-) -> None:
-    scope.adopt(left)
-    aliases = {item.alias.lower() for item in scope.bound}
-    scope.adopt(right)
-    public = left if left_is_public else right
-    # Rows of nobody are left out: where the public side is the preserved one, what it
-    # would keep without a partner is nobody's.
-    stays = node.kind in ("full", "right" if left_is_public else "left")
-    before = len(scope.conditions)
-    scope.equate(node, aliases, merge_right=left_is_public)
-    if not stays:
-        return
-    scope.optional += public.tables
-    if len(scope.conditions) > before or len(public.tables) > 1 or public.where:
-        facts = scope.facts
-        facts.refuse(
-            "outer_join_condition",
-            "an outer join with a public table has a condition beside equal columns",
-            "Join ON equal columns alone, and put conditions on it into WHERE.",
-            node.place,
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class _Side:
     """One side of a join as one relation, with what its names mean there."""
@@ -104,7 +45,7 @@ class _Side:
     units: tuple[tuple[str, Ref], ...]
 
 
-class _UnitJoining:
+class UnitJoining:
     """One outer or ASOF join of two protected sides."""
 
     def __init__(self, scope: Scope, node: syntax.Join, left: Scope, right: Scope) -> None:
@@ -116,7 +57,7 @@ class _UnitJoining:
         facts = self._facts
         units = units_of(facts, sub.tables, sub.joins)
         if any(unit.ref is None for unit in units):
-            _refuse(facts, self._node, "a join of rows that are each their own unit")
+            refuse_join(facts, self._node, "a join of rows that are each their own unit")
             return None
         plain = (
             len(sub.tables) == 1
@@ -153,7 +94,7 @@ class _UnitJoining:
         self._note_found(view, join, units)
         if self._node.kind == "full" and self._using():
             # It would give the key of whichever side is there, not that of one side.
-            _refuse(self._facts, self._node, "a FULL JOIN with USING")
+            refuse_join(self._facts, self._node, "a FULL JOIN with USING")
         self._scope.take(view.name, columns)
         for name in self._using():
             side = self._right if self._node.kind == "right" else self._left
@@ -192,7 +133,7 @@ class _UnitJoining:
         nearest: tuple[str, Ref, Ref] | None = None
         for one, other in self._equalities(left, right):
             on.append((one, other))
-        for condition in _conjuncts(node.condition):
+        for condition in conjuncts(node.condition):
             sides = self._sides(condition, terms, left, right)
             if (
                 sides is not None
@@ -202,7 +143,7 @@ class _UnitJoining:
                 on.append(sides[1:])
             elif node.asof and sides is not None and sides[0] in _MIRRORED:
                 if nearest is not None:
-                    _refuse(facts, node, "an ASOF join with two inequalities")
+                    refuse_join(facts, node, "an ASOF join with two inequalities")
                 nearest = sides
             else:
                 found = predicates.where(condition)
@@ -271,11 +212,13 @@ class _UnitJoining:
         if not self._node.asof:
             return True
         if nearest is None or conditions:
-            _refuse(self._facts, self._node, "an ASOF join without exactly one inequality")
+            refuse_join(
+                self._facts, self._node, "an ASOF join without exactly one inequality"
+            )
             return False
         kinds = {nearest[1].kind, nearest[2].kind}
         if not kinds <= {Kind.DATE, Kind.TIMESTAMP} or len(kinds) > 1:
-            _refuse(self._facts, self._node, "an ASOF join by anything but dates")
+            refuse_join(self._facts, self._node, "an ASOF join by anything but dates")
             return False
         return True
 
@@ -298,6 +241,16 @@ class _UnitJoining:
         return found
 
 
+def refuse_join(facts: Facts, node: syntax.Join, what: str) -> None:
+    """Leave the finding that a join of this form is not available."""
+    facts.refuse(
+        "join_unavailable",
+        f"{what} is not part of what may be asked",
+        "Use JOIN ... ON a.key = b.key.",
+        node.place,
+    )
+
+
 def _not_on_units(facts: Facts, node: syntax.Join) -> None:
     facts.refuse(
         "join_not_on_units",
@@ -313,11 +266,3 @@ def _column(bound: Sequence[Bound], name: str) -> Ref | None:
         if isinstance(found, Ref):
             return found
     return None
-
-
-def _conjuncts(condition: syntax.Expression | None) -> list[syntax.Expression]:
-    if condition is None:
-        return []
-    if isinstance(condition, syntax.Logical) and condition.operator == "AND":
-        return [part for item in condition.items for part in _conjuncts(item)]
-    return [condition]

@@ -54,6 +54,11 @@ def receive(channel: socket.socket) -> tuple[bytes, list[int]] | None:
     return payload, descriptors
 
 
+def read(channel: socket.socket, count: int) -> bytes:
+    """Return the next `count` bytes. Raises ProtocolError if the peer closed before."""
+    return _read(channel, count) or b""
+
+
 def close_all(descriptors: Sequence[int]) -> None:
     """Close each descriptor."""
     for descriptor in descriptors:

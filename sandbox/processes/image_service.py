@@ -41,7 +41,7 @@ class JobImages:
         keys: tuple[bytes, ...] = (),
     ) -> None:
         self._budget_bytes = budget_bytes
-        self._keys = keys
+        self.keys = keys  # for what the job writes, in the order of its fields
         self._sizes: dict[str, tuple[int, ...]] = {}
         self._cache = cache
         self._lease: Lease | None = None
@@ -63,7 +63,8 @@ class JobImages:
     @property
     def offered(self) -> Offered:
         """What the worker is told first."""
-        return Offered(tuple(self._sizes.items()), self._budget_bytes, self._keys)
+        sizes = tuple(len(key) for key in self.keys)
+        return Offered(tuple(self._sizes.items()), self._budget_bytes, sizes)
 
     def open(
         self, wanted: Wanted, given_up: Callable[[], bool] = lambda: False
@@ -110,6 +111,8 @@ class JobImages:
 def serve_images(source: socket.socket, images: JobImages) -> None:
     """Answer a worker until it closes its end; nothing of its images stays open then."""
     channel.send(source, codec.encode(images.offered))
+    for key in images.keys:
+        source.sendall(key)  # from where it lies, and is wiped after the job
     try:
         while (
             message := codec.receive(source, max_bytes=_MOST_QUESTION_BYTES)

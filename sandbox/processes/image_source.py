@@ -61,7 +61,8 @@ class PulledImages:
             raise ProtocolError("the unsealer offered nothing")
         self.tables: Mapping[str, tuple[int, ...]] = dict(offered.tables)
         self.budget_bytes = offered.budget_bytes
-        self.keys = offered.keys  # of what the job writes, in the order of its fields
+        # Of what the job writes, in the order of its fields.
+        self.keys = tuple(channel.read(source, size) for size in offered.key_sizes)
         self.opened_bytes = 0  # of all images so far, each time that they were opened
         self._open: list[int] = []
         self._next = _FIRST_NUMBER

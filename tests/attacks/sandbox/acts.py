@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from sandbox import codec, protocol
+from sandbox.processes import forbidden
 
 _MOST_DESCRIPTORS = 20_000
 
@@ -27,6 +28,16 @@ def identity() -> dict[str, object]:
         "user": os.getuid(),
         "environment": dict(os.environ),
     }
+
+
+def attempt(name: str) -> str:
+    """Try one of the acts that no worker may do; `through`, or what stopped it."""
+    attacks = {attack.__name__: attack for attack in forbidden.WORKER_ATTACKS}
+    try:
+        attacks[name]()
+    except (OSError, MemoryError, ValueError) as error:
+        return type(error).__name__
+    return "through"
 
 
 def sleep(seconds: float) -> str:

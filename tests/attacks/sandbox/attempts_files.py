@@ -52,6 +52,11 @@ def read_the_environment_of_a_process(at: Target) -> None:
 
 
 @attempt("read", "landlock")
+def read_the_environment_of_the_parent(at: Target) -> None:
+    _read(f"/proc/{os.getppid()}/environ")
+
+
+@attempt("read", "landlock")
 def read_own_first_environment(at: Target) -> None:
     _read("/proc/self/environ")
 

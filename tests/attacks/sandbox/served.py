@@ -11,19 +11,35 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sandbox.errors import SandboxError
+import pyarrow as pa
+
+from sandbox.errors import SandboxError, UploadRejected
+from sandbox.files.pme import aad_prefix
+from sandbox.files.sealing import SealWriter
 from sandbox.launcher import Daemon
-from sandbox.protocol import ExecuteJob, ExecuteOutcome, Limits
+from sandbox.protocol import (
+    CsvOptions,
+    EncryptedTable,
+    ExecuteJob,
+    ExecuteOutcome,
+    Format,
+    Limits,
+    PartitionJob,
+    ProfileJob,
+    SealedSource,
+    StoredFile,
+)
 from tests.unit.sandbox.daemon_fixture import (
     POLICY,
     PURPOSE,
     descendants_of,
     wait_until_serving,
 )
+from tests.unit.sandbox.files.tables import write
 
 LIMITS = Limits(deadline_seconds=4, memory_bytes=256 * 1024**2, threads=2)
 RELEASED = "released"
@@ -41,6 +57,18 @@ class Ended:
     daemon_bytes: int  # the same of door, unsealer and fork server together
     rows: tuple[tuple[Any, ...], ...] = ()
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestKeys:
+    """What a job of ingest is sent: of what it reads, of what it writes, of the hash."""
+
+    source: bytes
+    output: bytes
+    shards: bytes
+
+
+_KEYS = IngestKeys(b"a" * 32, b"b" * 32, b"c" * 32)
 
 
 @dataclass
@@ -79,6 +107,54 @@ class Bypassed:
         """What the function `name` of `acts` gave inside a worker."""
         text = json.dumps(arguments)
         return json.loads(str(self.run(f"python {name} {text}", limits).rows[0][0]))
+
+    def act_in_ingest(
+        self, kind: str, name: str, *arguments: object, keys: IngestKeys = _KEYS
+    ) -> Any:
+        """What the function `name` of `acts` gave inside a worker of ingest.
+
+        `kind` is `profile` or `partition`.
+        """
+        number, text = next(_serial), f"python {name} {json.dumps(arguments)}"
+        job = (self._profile if kind == "profile" else self._partition)(number, text, keys)
+        try:
+            self.client.run(job)
+        except UploadRejected as error:
+            return json.loads(error.message)
+        raise AssertionError("the worker of ingest did its work instead of the act")
+
+    def _profile(self, number: int, text: str, keys: IngestKeys) -> ProfileJob:
+        upload = f"upload-{number}"
+        with (
+            (self.vault / upload).open("wb") as file,
+            SealWriter(file, keys.source, upload) as writer,
+        ):
+            writer.write(b"id\n1\n2\n3\n")
+        stored = StoredFile(upload, writer.sealed_sha256, writer.sealed_size)
+        return ProfileJob(
+            f"attack-{number}",
+            SealedSource(stored, keys.source),
+            Format.CSV,
+            CsvOptions(),
+            text,
+            (f"staged-{number}",),
+            keys.output,
+            replace(LIMITS, deadline_seconds=60),
+        )
+
+    def _partition(self, number: int, text: str, keys: IngestKeys) -> PartitionJob:
+        content, place = pa.table({"id": [1, 2, 3]}), self.vault / f"table-{number}"
+        stored = write(place, content, aad_prefix("v", 0), key=keys.source)
+        return PartitionJob(
+            f"attack-{number}",
+            EncryptedTable("t", "v", (stored,), keys.source),
+            ("id",),
+            keys.shards,
+            text,
+            (f"part-{number}",),
+            keys.output,
+            replace(LIMITS, deadline_seconds=60),
+        )
 
     def watch(self, sql: str, limits: Limits = LIMITS) -> Ended:
         """Run `sql` and say how it ended; never raises a SandboxError."""

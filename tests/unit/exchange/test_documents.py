@@ -10,7 +10,8 @@ TEXT = (ROOT / "DEVELOPERS.md").read_text()
 
 
 def test_every_setting_of_the_environment_has_its_line_and_no_other() -> None:
-    code = (ROOT / "exchange" / "settings.py").read_text()
+    modules = (ROOT / "exchange" / "settings").glob("*.py")
+    code = "".join(path.read_text() for path in sorted(modules))
     read = re.findall(r"env\.\w+\(\s*\"([A-Z0-9_]+)\"", code)
     told = re.findall(r"^\| `([A-Z0-9_]+)` \|", TEXT, re.MULTILINE)
 

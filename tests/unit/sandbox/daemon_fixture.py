@@ -139,7 +139,7 @@ class Served:
 def descendants_of(pid: int) -> list[int]:
     found = []
     children = Path(f"/proc/{pid}/task/{pid}/children")
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for child in map(int, children.read_text().split()):
             found += [child, *descendants_of(child)]
     return found

@@ -48,7 +48,7 @@ MESSAGES: list[codec.Message] = [
     control.HealthReport((control.Layer("landlock", True, True),), 1, 0, 0, 0, "2"),
     control.Exit("j", control.Ending.LOST, 9),
     control.Start("job", 1, 2, protocol.Limits()),
-    control.Offered((("t", (1, 2)),), 3, (b"", b"k")),
+    control.Offered((("t", (1, 2)),), 3, (0, 32)),
     control.Wanted((("t", (1, 0)),)),
 ]
 
