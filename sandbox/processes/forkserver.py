@@ -32,6 +32,7 @@ _MOST_REMEMBERED = 1000
 _MOST_TRIES = 5
 # One for the rows of a job, one for what is computed over its results.
 _ENGINES_PER_JOB = 2
+_OBJECTS_PER_COLLECTION = 100_000
 # Modules that libraries, or our own dispatch, import only when they are first needed.
 _LOADED_LATE = (
     "sandbox.analyse",
@@ -247,6 +248,8 @@ def prepare() -> None:
     # its pages stay shared with them.
     gc.collect()
     gc.freeze()
+    # A job makes thousands of cells, hardly any in cycles, and ends with its process.
+    gc.set_threshold(_OBJECTS_PER_COLLECTION)
 
 
 def main(door: int, unsealer: int, *, workers: int, analysers: int) -> None:
