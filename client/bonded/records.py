@@ -6,14 +6,18 @@ go, a field that is needed and absent or of another type is AnswerMalformed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from bonded.errors import AnswerMalformed, Reason
+from bonded.errors import Reason
+from bonded.fields import (
+    mapping_of,
+    optional_int,
+    optional_text,
+    records_of,
+    text_of,
+    texts_of,
+)
 from bonded.transport import Json
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,25 +152,25 @@ class QueryStatus:
 
 def parse_dataset(record: Json) -> DatasetInfo:
     """The dataset that `record` describes."""
-    organisation = _mapping(record, "organisation")
-    offer = _mapping(record, "offer") if record.get("offer") else {}
+    organisation = mapping_of(record, "organisation")
+    offer = mapping_of(record, "offer") if record.get("offer") else {}
     return DatasetInfo(
-        id=_text(record, "id"),
-        name=f"{_text(organisation, 'slug')}/{_text(record, 'slug')}",
-        title=_text(record, "title"),
-        description=_optional_text(record, "description"),
-        table=_text(record, "table"),
-        organisation=_text(organisation, "name"),
-        licence=_optional_text(offer, "licence"),
-        keywords=_texts(record, "keywords"),
-        rows=_optional_int(offer, "rows"),
-        version=_optional_int(offer, "version_number"),
-        offer=_optional_text(offer, "id") or None,
-        policy_id=_optional_text(offer, "policy") or None,
-        columns=tuple(map(_column, _records(record, "columns"))),
-        rules=tuple(map(_rule, _records(record, "rules"))),
-        policy=_texts(record, "policy_words"),
-        terms=_optional_text(offer, "terms"),
+        id=text_of(record, "id"),
+        name=f"{text_of(organisation, 'slug')}/{text_of(record, 'slug')}",
+        title=text_of(record, "title"),
+        description=optional_text(record, "description"),
+        table=text_of(record, "table"),
+        organisation=text_of(organisation, "name"),
+        licence=optional_text(offer, "licence"),
+        keywords=texts_of(record, "keywords"),
+        rows=optional_int(offer, "rows"),
+        version=optional_int(offer, "version_number"),
+        offer=optional_text(offer, "id") or None,
+        policy_id=optional_text(offer, "policy") or None,
+        columns=tuple(map(_column, records_of(record, "columns"))),
+        rules=tuple(map(_rule, records_of(record, "rules"))),
+        policy=texts_of(record, "policy_words"),
+        terms=optional_text(offer, "terms"),
     )
 
 
@@ -174,25 +178,27 @@ def parse_learnings(record: Json) -> tuple[Learning, ...]:
     """What each audience can learn from the column that `record` explains."""
     return tuple(
         Learning(
-            kind=_text(item, "kind"),
-            audience=_text(item, "audience"),
-            sentences=_texts(item, "sentences"),
-            not_protected=_texts(item, "not_protected"),
+            kind=text_of(item, "kind"),
+            audience=text_of(item, "audience"),
+            sentences=texts_of(item, "sentences"),
+            not_protected=texts_of(item, "not_protected"),
         )
-        for item in _records(record, "audiences")
+        for item in records_of(record, "audiences")
     )
 
 
 def parse_request(record: Json) -> AccessRequest:
     """The access request that `record` describes."""
-    notes = [_optional_text(decision, "note") for decision in _records(record, "decisions")]
+    notes = [
+        optional_text(decision, "note") for decision in records_of(record, "decisions")
+    ]
     return AccessRequest(
-        id=_text(record, "id"),
-        dataset=_text(record, "dataset"),
-        state=_text(record, "state"),
-        kind=_optional_text(record, "kind"),
-        purpose=_optional_text(record, "purpose"),
-        grant=_optional_text(record, "grant") or None,
+        id=text_of(record, "id"),
+        dataset=text_of(record, "dataset"),
+        state=text_of(record, "state"),
+        kind=optional_text(record, "kind"),
+        purpose=optional_text(record, "purpose"),
+        grant=optional_text(record, "grant") or None,
         notes=tuple(note for note in notes if note),
     )
 
@@ -200,121 +206,81 @@ def parse_request(record: Json) -> AccessRequest:
 def parse_grant(record: Json) -> Grant:
     """The grant that `record` describes."""
     return Grant(
-        id=_text(record, "id"),
-        dataset=_text(record, "dataset"),
-        dataset_name=_text(record, "dataset_name"),
-        kind=_text(record, "kind"),
-        purpose=_text(record, "purpose"),
-        state=_text(record, "state"),
-        ends_at=_optional_text(record, "ends_at"),
-        licence=_optional_text(record, "licence"),
+        id=text_of(record, "id"),
+        dataset=text_of(record, "dataset"),
+        dataset_name=text_of(record, "dataset_name"),
+        kind=text_of(record, "kind"),
+        purpose=text_of(record, "purpose"),
+        state=text_of(record, "state"),
+        ends_at=optional_text(record, "ends_at"),
+        licence=optional_text(record, "licence"),
     )
 
 
 def parse_verdict(record: Json) -> Verdict:
     """The verdict that `record` describes."""
     return Verdict(
-        verdict=_text(record, "verdict"),
+        verdict=text_of(record, "verdict"),
         reasons=parse_reasons(record),
-        fingerprint=_optional_text(record, "fingerprint"),
-        executed_sql=_optional_text(record, "executed_sql"),
+        fingerprint=optional_text(record, "fingerprint"),
+        executed_sql=optional_text(record, "executed_sql"),
     )
 
 
 def parse_query(record: Json) -> QueryStatus:
     """The query that `record` describes."""
-    error = _mapping(record, "error") if record.get("error") else None
-    release = _mapping(record, "release") if record.get("release") else {}
+    error = mapping_of(record, "error") if record.get("error") else None
+    release = mapping_of(record, "release") if record.get("release") else {}
     return QueryStatus(
-        id=_text(record, "id"),
-        dataset=_optional_text(record, "dataset_name"),
-        kind=_optional_text(record, "kind"),
-        state=_text(record, "state"),
-        purpose=_optional_text(record, "purpose"),
+        id=text_of(record, "id"),
+        dataset=optional_text(record, "dataset_name"),
+        kind=optional_text(record, "kind"),
+        state=text_of(record, "state"),
+        purpose=optional_text(record, "purpose"),
         reasons=parse_reasons(record),
-        release=_optional_text(release, "id") or None,
-        release_state=_optional_text(release, "state"),
+        release=optional_text(release, "id") or None,
+        release_state=optional_text(release, "state"),
         error=_reason(error) if error else None,
-        note=_optional_text(record, "progress"),
+        note=optional_text(record, "progress"),
     )
 
 
 def parse_reasons(record: Json) -> tuple[Reason, ...]:
     """The reasons that `record` lists, in order."""
-    return tuple(map(_reason, _records(record, "reasons")))
+    return tuple(map(_reason, records_of(record, "reasons")))
 
 
 def _reason(record: Json) -> Reason:
     return Reason(
-        code=_text(record, "code"),
-        message=_text(record, "message"),
-        hint=_optional_text(record, "hint"),
-        line=_optional_int(record, "line"),
-        column=_optional_int(record, "column"),
-        policy_line=_optional_int(record, "policy_line"),
+        code=text_of(record, "code"),
+        message=text_of(record, "message"),
+        hint=optional_text(record, "hint"),
+        line=optional_int(record, "line"),
+        column=optional_int(record, "column"),
+        policy_line=optional_int(record, "policy_line"),
     )
 
 
 def _column(record: Json) -> ColumnInfo:
     return ColumnInfo(
-        name=_text(record, "name"),
-        type=_text(record, "type"),
-        roles=_texts(record, "roles"),
-        description=_optional_text(record, "description"),
-        limits=_optional_text(record, "limits"),
+        name=text_of(record, "name"),
+        type=text_of(record, "type"),
+        roles=texts_of(record, "roles"),
+        description=optional_text(record, "description"),
+        limits=optional_text(record, "limits"),
     )
 
 
 def _rule(record: Json) -> Rule:
     return Rule(
-        kind=_text(record, "kind"),
-        purposes=_texts(record, "purposes"),
-        reviewers=_optional_int(record, "reviewers") or 0,
-        licence=_optional_text(record, "licence"),
-        columns=_texts(record, "columns"),
-        label=_optional_text(record, "label"),
-        max_rows=_optional_int(record, "max_rows"),
-        min_units=_optional_int(record, "min_units"),
-        aggregates=_texts(record, "aggregates"),
-        mode=_optional_text(record, "mode"),
+        kind=text_of(record, "kind"),
+        purposes=texts_of(record, "purposes"),
+        reviewers=optional_int(record, "reviewers") or 0,
+        licence=optional_text(record, "licence"),
+        columns=texts_of(record, "columns"),
+        label=optional_text(record, "label"),
+        max_rows=optional_int(record, "max_rows"),
+        min_units=optional_int(record, "min_units"),
+        aggregates=texts_of(record, "aggregates"),
+        mode=optional_text(record, "mode"),
     )
-
-
-def _text(record: Json, key: str) -> str:
-    return _of_type(record, key, str)
-
-
-def _optional_text(record: Json, key: str) -> str:
-    return "" if record.get(key) is None else _of_type(record, key, str)
-
-
-def _optional_int(record: Json, key: str) -> int | None:
-    return None if record.get(key) is None else _of_type(record, key, int)
-
-
-def _mapping(record: Json, key: str) -> Json:
-    return _of_type(record, key, dict)
-
-
-def _records(record: Json, key: str) -> Sequence[Json]:
-    if record.get(key) is None:
-        return ()
-    return [_checked(key, item, dict) for item in _of_type(record, key, list)]
-
-
-def _texts(record: Json, key: str) -> tuple[str, ...]:
-    if record.get(key) is None:
-        return ()
-    return tuple(_checked(key, item, str) for item in _of_type(record, key, list))
-
-
-def _of_type(record: Json, key: str, kind: type[T]) -> T:
-    return _checked(key, record.get(key), kind)
-
-
-def _checked(key: str, value: object, kind: type[T]) -> T:
-    if not isinstance(value, kind):
-        raise AnswerMalformed(
-            f"field `{key}` should be {kind.__name__}, the node sent {type(value).__name__}"
-        )
-    return value

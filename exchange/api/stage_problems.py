@@ -1,4 +1,4 @@
-"""The codes that the stages of an exchange raise: one table, one line a code.
+"""The codes that the stages of an exchange raise: one table, and long as it is one.
 
 `exchange.api.problems` says what a line means, and adds what HTTP itself can say.
 """

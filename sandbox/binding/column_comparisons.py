@@ -8,8 +8,8 @@ from policies.shape import Place, Usage
 from sandbox.binding.constant_comparisons import is_gridded
 from sandbox.binding.gridded_calls import is_counted
 from sandbox.binding.terms import TermBinder
+from sandbox.plan.gaps import gap_grid
 from sandbox.plan.terms import Compare, Equal, Gap, Kind, Literal, Predicate, Ref, kind_of
-from sandbox.plan.view_columns import gap_grid
 from sandbox.sql import syntax
 
 

@@ -7,6 +7,7 @@ from policies.shape import Place, Usage
 from sandbox.binding.constants import constant_of, fitted, half_open, is_on_grid
 from sandbox.binding.facts import Facts, place_of
 from sandbox.binding.terms import TermBinder
+from sandbox.plan.gaps import gap_bound, gap_grid
 from sandbox.plan.terms import (
     Always,
     AnyOf,
@@ -20,7 +21,7 @@ from sandbox.plan.terms import (
     kind_of,
     refs_of,
 )
-from sandbox.plan.view_columns import gap_bound, gap_grid, is_gap
+from sandbox.plan.view_columns import is_gap
 from sandbox.sql import syntax
 
 MAX_OPTIONS = 1_000

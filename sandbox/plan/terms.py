@@ -2,6 +2,9 @@
 
 Each says by construction which base columns reach it. They are values: equal meaning
 after `sandbox.plan.canonical` is equal value, and they render to SQL that we wrote.
+
+Long because it is one closed table: every kind of node, and the functions that match them
+all, which a new node must enter together.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from tests.attacks.world import CORPUS
 
 def own() -> dict[str, str]:
     """Name to statement, of this repository's corpus."""
-    return _read(CORPUS / "bombs.yaml")
+    return _read(CORPUS / "bombs.yaml") | _read(CORPUS / "bombs-wide.yaml")
 
 
 def shared() -> dict[str, str]:

@@ -46,6 +46,15 @@ QUICK = {
     "sort_text": "",
     "cube_many": "",
     "result_wide": "",
+    "lambda_nested_thrice": "deadline_exceeded",
+    "regex_of_rows": "",
+    "list_resize_large": "",
+    "map_from_entries_large": "",
+    "approx_quantile_groups": "",
+    "window_quantile": "",
+    "json_transform_large": "",
+    "repeat_blob": "",
+    "spatial": "engine_failed",
     "built_parentheses": "engine_failed",
     "built_ands": "",
     "built_in_list": "",
@@ -101,8 +110,51 @@ def test_bombs_side_by_side_harm_nobody(bypassed: Bypassed) -> None:
     assert bypassed.run("SELECT 6 * 7").rows == (("42",),)
 
 
+# What each class is called, and one of it that is in this repository.
+CLASSES = {
+    "range of 1e12": "range_sum",
+    "recursive CTE": "recursive_count",
+    "cross join": "cross_plain",
+    "cross join, sorted": "cross_sorted",
+    "group": "group_many",
+    "distinct": "distinct_text",
+    "window": "window_unbounded",
+    "quantile": "quantile_many_levels",
+    "nested lambda": "lambda_nested",
+    "sort": "sort_text",
+    "string_agg": "string_agg_rows",
+    "list": "list_plain",
+    "repeat": "repeat_text",
+    "repeat in a loop": "repeat_rows",
+    "range list": "range_list",
+    "generate_series": "series_unnest",
+    "pivot": "pivot_values",
+    "cube": "cube_many",
+    "grouping sets": "grouping_sets_many",
+    "JSON depth": "json_brackets",
+    "levenshtein on megabytes": "levenshtein_megabytes",
+    "damerau": "damerau_many",
+    "lpad 2e9": "lpad_large",
+    "printf 2e9": "printf_width",
+    "format 2e9": "format_width",
+    "list_aggregate": "list_aggregate_sum",
+    "cast of huge lists": "cast_list_of_text",
+    "bitstring": "bit_text",
+    "factorial": "factorial_large",
+    "200,000 ANDs": "built_ands",
+    "IN list of 500,000": "built_in_list",
+    "regex": "regex_star",
+    "LIKE": "like_rows",
+    "deep nesting": "built_parentheses",
+}
+
+
 def test_corpus_is_large_enough() -> None:
-    assert len(bombs.own()) >= 100
+    wide = bombs._read(bombs.CORPUS / "bombs-wide.yaml")
+    assert len(bombs.own()) >= 270
+    assert not wide.keys() & bombs._read(bombs.CORPUS / "bombs.yaml").keys()
     assert len(bombs.built()) >= 30
     held = {*bombs.own(), *(f"built_{name}" for name in bombs.built())}
+    assert len(CLASSES) >= 34
+    assert set(CLASSES.values()) <= held
     assert {name for name in QUICK if not name.startswith("shared_")} <= held

@@ -20,7 +20,7 @@ from tests.unit.sandbox import key_search
 
 pytestmark = pytest.mark.sandboxed
 KINDS = ("query", "profile", "partition")
-NAMES = sorted(attack.__name__ for attack in forbidden.WORKER_ATTACKS)
+NAMES = sorted({attack.__name__ for attack in forbidden.WORKER_ATTACKS})
 STOPPED = {"PermissionError", "OSError", "MemoryError", "ValueError"}
 
 

@@ -14,6 +14,7 @@ from policies.codec import load_policy
 from policies.document import Grain, Policy, Role
 from sandbox.passes.rows import Whole
 from sandbox.plan.canonical import from_data, to_data
+from sandbox.plan.gaps import gap_bound, gap_grid
 from sandbox.plan.terms import (
     All,
     Apply,
@@ -27,7 +28,7 @@ from sandbox.plan.terms import (
     Term,
     Truth,
 )
-from sandbox.plan.view_columns import extended, gap_bound, gap_grid, is_gap, typed
+from sandbox.plan.view_columns import extended, is_gap, typed
 from sandbox.plan.views import (
     PerUnit,
     Sorting,
