@@ -73,6 +73,21 @@ class Facts:
         ((rows,),) = self._ask(f"SELECT count(*) FROM {quoted(table)}")
         return int(rows)
 
+    def most_values(self, table: str, column: str) -> int | None:
+        """Return a number of values that a column has no more of; None: not known."""
+        if not _ALIKE["integer"].fullmatch(self._type(table, column)):
+            return None
+        ends = self._ask(
+            " UNION ALL ".join(
+                f"SELECT min({quoted(column)}), max({quoted(column)}) "
+                f"FROM read_parquet({text_literal(path)})"
+                for path in self._paths.get(table, ())
+            )
+            or "SELECT NULL, NULL"
+        )
+        known = [int(end) for pair in ends for end in pair if end is not None]
+        return max(known) - min(known) + 1 if known else None
+
     def bounds(self, table: str, columns: Sequence[str]) -> dict[str, Bounds]:
         """Return the bounds of columns of a table."""
         asked = ", ".join(

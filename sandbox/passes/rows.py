@@ -17,6 +17,7 @@ import duckdb
 from policies.document import Policy
 from sandbox.passes.facts import Facts
 from sandbox.passes.folds import Fold, Merged, Row
+from sandbox.passes.members import Members
 from sandbox.plan.view_sql import Created, created_by
 from sandbox.plan.views import View
 from sandbox.quoting import quoted
@@ -80,12 +81,13 @@ class Whole:
     ) -> None:
         self._connection = connection
         self.facts = facts
+        self._members = None if facts is None else Members(connection, facts)
 
     def ask(self, sql: str, fold: Fold, values: Sequence[object] = ()) -> Answer:
         """Return the answer; the statement runs as it stands."""
 
         def run() -> None:
-            rows, types = fetched(self._connection, sql, fold, values)
+            rows, types = fetched(self._connection, self._looked_up(sql), fold, values)
             if fold.limit is not None:
                 fold.check(len(rows))
             answer.set(rows, types)
@@ -96,7 +98,7 @@ class Whole:
     def keep(self, name: str, sql: str) -> None:
         """Keep the rows of `sql` under `name`, in memory, in place of those before."""
         self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {quoted(name)} AS {sql}"
+            f"CREATE OR REPLACE TEMP TABLE {quoted(name)} AS {self._looked_up(sql)}"
         ).fetchall()
 
     def materialise(self, views: Iterable[View], policy: Policy) -> None:
@@ -106,6 +108,11 @@ class Whole:
             return
         for made in created_by(views, policy, held=names_in(self._connection)):
             self._connection.execute(made.sql).fetchall()
+        if self._members is not None:
+            self._members.add(views)
+
+    def _looked_up(self, sql: str) -> str:
+        return sql if self._members is None else self._members.looked_up(sql)
 
 
 def names_in(connection: duckdb.DuckDBPyConnection) -> set[str]:

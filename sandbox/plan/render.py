@@ -145,6 +145,13 @@ def _gap(gap: Gap) -> str:
     return f"CASE WHEN isfinite({start}) AND isfinite({end}) THEN {value} END"
 
 
+def members_sql(view: str, column: str) -> str:
+    """Return the values that a semi-join looks up: those of a view's column."""
+    # Without NULL on the right, NOT IN says what people mean by it.
+    name = quoted(column)
+    return f"SELECT {name} FROM {quoted(view)} WHERE {name} IS NOT NULL"
+
+
 def predicate_sql(predicate: Predicate) -> str:  # noqa: C901 - one branch for each kind
     """Return the SQL of a predicate; it is three-valued, as the engine's."""
     match predicate:
@@ -162,9 +169,7 @@ def predicate_sql(predicate: Predicate) -> str:  # noqa: C901 - one branch for e
         case Holds(term=term):
             return term_sql(term)
         case Member(ref=ref, view=view, column=column):
-            # Without NULL on the right, NOT IN says what people mean by it.
-            inner = f"SELECT {quoted(column)} FROM {quoted(view)}"
-            return f"{term_sql(ref)} IN ({inner} WHERE {quoted(column)} IS NOT NULL)"
+            return f"{term_sql(ref)} IN ({members_sql(view, column)})"
         case All(items=items):
             return " AND ".join(f"({predicate_sql(item)})" for item in items)
         case AnyOf(items=items):

@@ -22,7 +22,7 @@ from sandbox.passes.folds import Fold, Merge
 from sandbox.passes.rows import Answer, Rows
 from sandbox.plan.block import Block, Unit
 from sandbox.plan.rebuilding import members_within, rebuilt, refs_in, renamed
-from sandbox.plan.render import predicate_sql, term_sql
+from sandbox.plan.render import members_sql, predicate_sql, term_sql
 from sandbox.plan.terms import Kind, Member, Predicate, Ref
 from sandbox.plan.view_columns import is_filtered_sensitively
 from sandbox.plan.view_sql import source_sql, without_partner_sql
@@ -172,10 +172,7 @@ class LeftOut:
         for member in self._members:
             view = self._views[member.view]
             if self._is_filtered((view.name,)) and (domain, member.column) in view.units:
-                yield (
-                    f"SELECT {quoted(member.column)} FROM {quoted(view.name)} "
-                    f"WHERE {quoted(member.column)} IS NOT NULL"
-                )
+                yield members_sql(view.name, member.column)
 
     def _is_filtered(self, names: Sequence[str]) -> bool:
         return any(predicates_of(view) for view in closure(names, self._views))

@@ -23,6 +23,7 @@ from sandbox.analyse import analyse
 from sandbox.engine import open_engine
 from sandbox.errors import SandboxError
 from sandbox.passes import facts as facts_of_tables
+from sandbox.passes import members
 from sandbox.passes.folds import Fold
 from sandbox.passes.holding import AllOpen, Reading
 from sandbox.passes.rows import Answer, Rows, Whole
@@ -42,9 +43,7 @@ class Unproved(AllOpen):
 
     def rows_for(self, readings: Sequence[Reading]) -> Rows:
         """Return the rows of all tables, without facts."""
-        rows = Whole(self._connection, self._facts)
-        rows.facts = None
-        return rows
+        return Whole(self._connection)
 
 
 class Both:
@@ -119,6 +118,7 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Both]:
 @pytest.fixture(autouse=True)
 def _small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facts_of_tables, "_FEW_ROWS", 200)
+    monkeypatch.setattr(members, "_ROWS_PER_VALUE", 0)
 
 
 def _queries(world: str) -> list[str]:
