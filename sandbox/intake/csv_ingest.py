@@ -312,7 +312,7 @@ class _Ingest:
             for i, column in enumerate(columns)
         ]
         # Rows that come back the same, all of them, are the most; the others are looked at.
-        same = " AND ".join(f"s{i}" for i in sorted(fast)) or "true"
+        same = " AND ".join(f"({_same(columns[i])})" for i in sorted(fast)) or "true"
         right = " AND ".join(_is_right(columns[i]) for i in sorted(fast)) or "true"
         odd = quoted(_odd_name(self._names))
         cursor.execute(
@@ -407,21 +407,28 @@ def _present(image: int) -> tuple[int, list[int]]:
 
 
 def _with_casts(relation: str, columns: Sequence[_Column], fast: set[int]) -> str:
-    """The relation with f0, f1, ... the casts and s0, s1, ... whether they are right."""
-    casts, sames = "", ""
-    for i in sorted(fast):
-        form = columns[i].fast
-        assert form is not None
-        casts += f", {form.value} AS f{i}"
-        sames += f", {form.same.replace('{f}', f'f{i}')} AS s{i}"
-    return f"(SELECT *{sames} FROM (SELECT *{casts} FROM {relation}))"
+    """The relation with f0, f1, ... the casts beside its texts."""
+    casts = "".join(f", {_fast(columns[i]).value} AS f{i}" for i in sorted(fast))
+    return f"(SELECT *{casts} FROM {relation})"
+
+
+def _same(column: _Column) -> str:
+    """Whether a text is surely the one of its cast; tells nothing where it is not."""
+    return _fast(column).same.replace("{f}", _cast_name(column))
 
 
 def _is_right(column: _Column) -> str:
+    value = _cast_name(column)
+    return f"({is_right(column.v, _fast(column), value=value, same=_same(column))})"
+
+
+def _cast_name(column: _Column) -> str:
+    return f"f{column.v.removeprefix('c')}"
+
+
+def _fast(column: _Column) -> FastValue:
     assert column.fast is not None
-    number = column.v.removeprefix("c")
-    right = is_right(column.v, column.fast, value=f"f{number}", same=f"s{number}")
-    return f"({right})"
+    return column.fast
 
 
 def _known(candidate: Candidate | None) -> Candidate:
