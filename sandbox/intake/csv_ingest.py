@@ -46,7 +46,7 @@ from sandbox.intake.fast_values import (
 )
 from sandbox.intake.profile import Profiler
 from sandbox.intake.recode import NotUtf8, Text
-from sandbox.intake.staging import STAGED, StagedTable, in_order
+from sandbox.intake.staging import StagedTable, in_order, staged_parquet
 from sandbox.intake.upload import Upload
 from sandbox.protocol import ProfileJob, ProfileOutcome
 from sandbox.quoting import quoted, text_literal
@@ -116,6 +116,7 @@ class _Ingest:
         self._warnings = [*text.warnings, *warnings]
         # Chunks that wait, their images and what the engine makes of them: a few each.
         self._chunk_bytes = min(CHUNK_BYTES, job.limits.memory_bytes // 48)
+        self._options = ""  # how the engine writes the staged table
 
     def run(self) -> ProfileOutcome:
         """Return the outcome; the staged table is whole."""
@@ -143,10 +144,11 @@ class _Ingest:
 
     def _suppose(self, connection: duckdb.DuckDBPyConnection) -> list[_Column]:
         """The columns with what their first values make them."""
-        sampled = 0
+        sampled = lines = size = 0
         texts = ", ".join(f"c{i} VARCHAR" for i in range(len(self._names)))
         connection.execute(f"CREATE TABLE {_SAMPLE} ({texts})")
         for chunk in self._chunks(min(self._chunk_bytes, _SAMPLE_BYTES)):
+            lines, size = lines + chunk.read().count(b"\n"), size + chunk.size_bytes
             try:
                 with _naming(chunk):
                     connection.execute(
@@ -165,6 +167,12 @@ class _Ingest:
                 code="upload_no_rows",
                 hint="Upload a file with at least one row below its header.",
             )
+        # About: quoted line ends count as well, and what is recoded has another size.
+        chunk_rows, rows = (
+            lines * content // size + 1
+            for content in (self._chunk_bytes, self._text.upload_bytes)
+        )
+        self._options = staged_parquet(min(chunk_rows, rows), rows)
         named = [(f"c{i}", name) for i, name in enumerate(self._names)]
         found = propose(connection, _SAMPLE, named, self._warnings)
         wanted = [(v, c) for (v, _), c in zip(named, found, strict=True) if c is not None]
@@ -319,7 +327,7 @@ class _Ingest:
             f"COPY (SELECT {', '.join(values)},"
             f" CASE WHEN {same} THEN NULL WHEN {right} THEN NULL ELSE true END AS {odd}"
             f" FROM {_with_casts(relation, columns, fast)})"
-            f" TO '/proc/self/fd/{image}' ({STAGED})"
+            f" TO '/proc/self/fd/{image}' ({self._options})"
         )
 
     def _reject_mistakes(

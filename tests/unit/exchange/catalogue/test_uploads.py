@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from exchange.audit.models import AuditEvent
 from exchange.catalogue import vault
+from exchange.catalogue.ingest import _shard_count
 from exchange.catalogue.models import DatasetVersion, StoredFile
 from exchange.catalogue.services import accept_upload, partition_version, retry_version
 from exchange.catalogue.services import withdraw as withdraw_version
@@ -19,6 +20,7 @@ from exchange.keys import services as keys
 from exchange.keys.models import KeyState
 from exchange.operations.models import Operation
 from sandbox.errors import SandboxUnavailable, WorkerLost
+from sandbox.intake.staging import ONE_SHARD_ROWS
 from sandbox.protocol import CsvOptions, PartitionJob, ProfileJob
 from tests.factories.sandbox import FakeDaemon
 from tests.factories.walk import (
@@ -300,6 +302,11 @@ def test_partition_of_many_rows_has_several_shards(
 
     assert [f.index for f in version.files.all()] == [0, 1, 2, 3]
     assert sum(f.rows for f in version.files.all()) == 200
+
+
+def test_what_is_staged_for_one_shard_becomes_one_shard() -> None:
+    assert _shard_count(ONE_SHARD_ROWS - 1, ("id",)) == 1
+    assert _shard_count(ONE_SHARD_ROWS, ("id",)) == 2
 
 
 def test_partition_uses_one_shard_key_for_all_of_an_organisations_tables(
