@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import hashlib
+import os
+import resource
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +19,7 @@ from exchange.catalogue.models import DatasetVersion, StoredFile
 from exchange.catalogue.services import accept_upload, partition_version, retry_version
 from exchange.catalogue.services import withdraw as withdraw_version
 from exchange.catalogue.uploads import give_up_stale
-from exchange.errors import Conflict, ExchangeError, Forbidden, Invalid
+from exchange.errors import Conflict, ExchangeError, Forbidden, Invalid, Unavailable
 from exchange.keys import services as keys
 from exchange.keys.models import KeyState
 from exchange.operations.models import Operation
@@ -136,6 +140,74 @@ def test_accept_upload_that_breaks_off_leaves_a_failed_version_and_no_file(
     version = dataset.versions.get()
     assert caught.value.code == version.error_code == "upload_interrupted"
     assert version.state == "failed"
+    assert files_in(daemon) == []
+
+
+def test_accept_upload_that_finds_no_room_leaves_nothing_and_says_so(
+    house: House, daemon: FakeDaemon
+) -> None:
+    """A limit on the size of files is met as a full disk is: in the middle of a write."""
+    dataset = registered(house)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024**2, before[1]))
+    try:
+        with pytest.raises(Unavailable, match="was full after") as caught:
+            accept_upload(
+                dataset=dataset,
+                stream=[b"id\n" * 100_000] * 20,
+                filename="a.csv",
+                by=house.steward,
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    version = dataset.versions.get()
+    assert caught.value.code == version.error_code == "upload_no_space"
+    assert version.state == "failed"
+    assert version.error_hint
+    assert version.source_key is not None
+    assert version.source_key.state == KeyState.DESTROYED
+    assert files_in(daemon) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small file system")
+def test_accept_upload_on_a_small_disk_leaves_nothing_and_says_so(
+    house: House, daemon: FakeDaemon
+) -> None:
+    daemon.vault.mkdir(exist_ok=True)
+    small = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(daemon.vault)]
+    if subprocess.run(small, check=False, capture_output=True).returncode != 0:
+        pytest.skip("no file system may be mounted here")
+    try:
+        dataset = registered(house)
+        pieces = [b"id\n" * 100_000] * 20
+
+        with pytest.raises(Unavailable, match="was full after"):
+            accept_upload(
+                dataset=dataset, stream=pieces, filename="a.csv", by=house.steward
+            )
+
+        assert dataset.versions.get().error_code == "upload_no_space"
+        assert files_in(daemon) == []
+        uploaded(house, dataset)
+    finally:
+        subprocess.run(["umount", str(daemon.vault)], check=True)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_accept_upload_on_a_full_disk_or_quota_says_so(
+    house: House, daemon: FakeDaemon, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(number, "full")
+
+    dataset = registered(house)
+    monkeypatch.setattr("exchange.catalogue.vault.os.fsync", full)
+
+    with pytest.raises(Unavailable):
+        uploaded(house, dataset)
+
+    assert dataset.versions.get().error_code == "upload_no_space"
     assert files_in(daemon) == []
 
 
