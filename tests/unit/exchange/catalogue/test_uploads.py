@@ -6,6 +6,7 @@ import hashlib
 import os
 import resource
 import subprocess
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +14,7 @@ import pytest
 from django.utils import timezone
 
 from exchange.audit.models import AuditEvent
-from exchange.catalogue import vault
-from exchange.catalogue.ingest import _shard_count
+from exchange.catalogue import ingest, vault
 from exchange.catalogue.models import DatasetVersion, StoredFile
 from exchange.catalogue.services import accept_upload, partition_version, retry_version
 from exchange.catalogue.services import withdraw as withdraw_version
@@ -23,9 +23,11 @@ from exchange.errors import Conflict, ExchangeError, Forbidden, Invalid, Unavail
 from exchange.keys import services as keys
 from exchange.keys.models import KeyState
 from exchange.operations.models import Operation
+from exchange.operations.services import LeaseLost, claim
+from sandbox.control import Progress
 from sandbox.errors import SandboxUnavailable, WorkerLost
 from sandbox.intake.staging import ONE_SHARD_ROWS
-from sandbox.protocol import CsvOptions, PartitionJob, ProfileJob
+from sandbox.protocol import CsvOptions, Job, PartitionJob, ProfileJob
 from tests.factories.sandbox import FakeDaemon
 from tests.factories.walk import (
     RUNS,
@@ -376,9 +378,62 @@ def test_partition_of_many_rows_has_several_shards(
     assert sum(f.rows for f in version.files.all()) == 200
 
 
+@pytest.mark.parametrize("size_bytes", [0, 3 * 1024**3])
+def test_the_deadline_grows_with_the_upload(
+    house: House, daemon: FakeDaemon, size_bytes: int
+) -> None:
+    version = uploaded(house, registered(house))
+    version.files.update(size_bytes=size_bytes)
+
+    perform_all()
+
+    (job,) = daemon.jobs
+    assert isinstance(job, ProfileJob)
+    assert job.limits.deadline_seconds == 900 + size_bytes / 1024**2
+
+
+def test_a_running_job_keeps_its_lease_and_tells_how_far_it_is(
+    house: House, daemon: FakeDaemon
+) -> None:
+    version = uploaded(house, registered(house))
+    daemon.read = Progress(370, 1000)
+    seen: list[tuple[str, bool]] = []
+
+    def look(job: Job) -> None:
+        work = Operation.objects.get(target_id=str(version.pk))
+        assert work.lease_until is not None
+        seen.append((work.progress, work.lease_until > timezone.now()))
+
+    daemon.meanwhile = look
+    perform_all()
+
+    assert seen == [("37 %", True)]
+
+
+def test_a_job_whose_lease_was_taken_is_given_up(
+    house: House, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = uploaded(house, registered(house))
+
+    def taken(_: str) -> Progress:
+        Operation.objects.filter(target_id=str(version.pk)).update(lease=uuid.uuid4())
+        return Progress()
+
+    monkeypatch.setattr(daemon, "progress", taken)
+    work = Operation.objects.get(target_id=str(version.pk))
+    claimed = claim(work)
+    assert claimed is not None
+
+    with pytest.raises(LeaseLost):
+        ingest.profile(claimed)
+
+    version.refresh_from_db()
+    assert version.state == "profiling"
+
+
 def test_what_is_staged_for_one_shard_becomes_one_shard() -> None:
-    assert _shard_count(ONE_SHARD_ROWS - 1, ("id",)) == 1
-    assert _shard_count(ONE_SHARD_ROWS, ("id",)) == 2
+    assert ingest._shard_count(ONE_SHARD_ROWS - 1, ("id",)) == 1
+    assert ingest._shard_count(ONE_SHARD_ROWS, ("id",)) == 2
 
 
 def test_partition_uses_one_shard_key_for_all_of_an_organisations_tables(
