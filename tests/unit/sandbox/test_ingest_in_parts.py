@@ -12,7 +12,7 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from sandbox.errors import UploadRejected
-from sandbox.intake import csv_ingest, staging
+from sandbox.intake import csv_columns, csv_ingest, staging
 from sandbox.intake.chunks import last_record_end
 from sandbox.intake.column_types import ISO_DATE, ColumnType, candidates
 from sandbox.intake.fast_values import FastValue, fast_value
@@ -121,7 +121,7 @@ def test_what_is_read_fast_is_what_the_exact_rule_reads(values: list[str]) -> No
     fast = read(content, segment=2**26, chunk=2**25)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            csv_ingest,
+            csv_columns,
             "fast_value",
             # Nothing is ever surely right: every chunk is an odd one.
             lambda *known: FastValue(fast_value(*known).value, "false"),
