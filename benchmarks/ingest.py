@@ -8,13 +8,15 @@ memory. The file is TPC-H's lineitem as CSV; `--scale` is its size in gigabytes.
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import subprocess
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,16 +48,18 @@ _KEY = bytes(32)  # of generated, public rows
 _LIMITS = Limits(deadline_seconds=1800, memory_bytes=2 * 1024**3)
 _PIECE_BYTES = 1 << 20
 _MOST_RUNS = 3  # one takes half a minute
+_STEPS = ("seal", "profile", "partition")
 
 
 @dataclass(slots=True)
 class _Times:
-    """Seconds of each step, and the most memory that one took."""
+    """Seconds of each step by clock and by processor, and the most memory of one."""
 
     seal: list[float] = field(default_factory=list)
     profile: list[float] = field(default_factory=list)
     partition: list[float] = field(default_factory=list)
     copy: list[float] = field(default_factory=list)
+    processor: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     peaks: dict[str, int] = field(default_factory=dict)
 
     def ours(self) -> list[float]:
@@ -82,8 +86,14 @@ def run(options: Options) -> Report:
         size = source.stat().st_size
     copy = min(times.copy)
     report.compare("seal, profile, partition", "min", min(times.ours()), copy, "<= 1.3")
-    for step in ("seal", "profile", "partition"):
+    for step in _STEPS:
         report.compare(step, "min", min(getattr(times, step)), copy)
+    # On a machine that others use, this says more.
+    used = min(times.processor["copy"])
+    together = min(map(sum, zip(*(times.processor[s] for s in _STEPS), strict=True)))
+    report.compare("seal, profile, partition", "processor", together, used)
+    for step in _STEPS:
+        report.compare(step, "processor", min(times.processor[step]), used)
     report.figure(
         "seal, profile, partition", "rate", size / min(times.ours()) / 1e6, "MB/s"
     )
@@ -114,31 +124,32 @@ def _csv(folder: Path, gigabytes: float) -> Path:
 
 
 def _copy(source: Path, target: Path, times: _Times) -> float:
-    def work() -> tuple[float, int]:
+    def work() -> tuple[float, float, int]:
         connection = duckdb.connect()
         connection.execute("SET threads = 2")
         connection.execute(f"SET memory_limit = '{_LIMITS.memory_bytes}B'")
         connection.execute("SET temp_directory = ''")
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         connection.execute(
             f"COPY (SELECT * FROM read_csv({text_literal(str(source))})) TO"
             f" {text_literal(str(target))}"
             " (FORMAT parquet, CODEC zstd, COMPRESSION_LEVEL 1)"
         )
-        taken = time.perf_counter() - started
-        return taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        taken, used = time.perf_counter() - started, time.process_time() - used
+        return taken, used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-    taken, peak = apart(work)
+    taken, used, peak = apart(work)
     target.unlink()
+    times.processor["copy"].append(used)
     times.peaks["COPY to plain Parquet"] = peak
     return float(taken)
 
 
 def _ingest(source: Path, vault: Path, times: _Times) -> None:
     with serving(vault) as daemon, _watched(daemon, times):
-        started = time.perf_counter()
+        started, before = time.perf_counter(), _processor_seconds()
         upload = _seal(source, vault / "upload")
-        sealed = time.perf_counter()
+        sealed, used_to_seal = time.perf_counter(), _processor_seconds()
         profiled = daemon.run(
             ProfileJob(
                 "profile",
@@ -152,7 +163,7 @@ def _ingest(source: Path, vault: Path, times: _Times) -> None:
             )
         )
         assert isinstance(profiled, ProfileOutcome)
-        staged = time.perf_counter()
+        staged, used_to_stage = time.perf_counter(), _processor_seconds()
         shards = tuple(f"shard-{index}" for index in range(shards_for(profiled.rows)))
         table = EncryptedTable("lineitem", "staged", profiled.staged, _KEY)
         partitioned = daemon.run(
@@ -161,12 +172,15 @@ def _ingest(source: Path, vault: Path, times: _Times) -> None:
             )
         )
         assert isinstance(partitioned, PartitionOutcome)
-        ended = time.perf_counter()
+        ended, used_to_end = time.perf_counter(), _processor_seconds()
     if sum(file.rows for file in partitioned.files) != profiled.rows:
         raise SystemExit("partition lost rows")
     times.seal.append(sealed - started)
     times.profile.append(staged - sealed)
     times.partition.append(ended - staged)
+    times.processor["seal"].append(used_to_seal - before)
+    times.processor["profile"].append(used_to_stage - used_to_seal)
+    times.processor["partition"].append(used_to_end - used_to_stage)
     for step, outcome in (("profile", profiled), ("partition", partitioned)):
         peak = outcome.metering.peak_memory_bytes
         times.peaks[step] = max(peak, times.peaks.get(step, 0))
@@ -180,6 +194,25 @@ def _seal(source: Path, target: Path) -> SealedSource:
                 writer.write(piece)
         stored = StoredFile(target.name, writer.sealed_sha256, writer.sealed_size)
     return SealedSource(stored, _KEY)
+
+
+def _processor_seconds() -> float:
+    """What this process and all below it have used, those that ended included."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    found, left = time.process_time(), _children(os.getpid())
+    while left:
+        process = left.pop()
+        with suppress(OSError):
+            left += _children(process)
+            # Behind the name, which may hold blanks: its own time, and of whom it reaped.
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            found += sum(map(int, fields[11:15])) / ticks
+    return found
+
+
+def _children(process: int) -> list[int]:
+    lists = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(child) for path in lists for child in path.read_text().split()]
 
 
 @contextmanager

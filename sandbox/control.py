@@ -34,6 +34,25 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
+class ProgressQuestion:
+    """Asks for the `Progress` of a job; one that is not running is no error."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A job has read `read_bytes` of `all_bytes` of its source, in clear.
+
+    A job that reads its source twice starts again. Both are 0 for one that is not running,
+    waits for its turn, or reads nothing.
+    """
+
+    read_bytes: int = 0
+    all_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class KeyQuestion:
     """Asks for the key to which the keys of jobs are encrypted (`sandbox.job_keys`)."""
 
@@ -143,6 +162,8 @@ Control = (
     HealthQuestion
     | Cancel
     | Forget
+    | ProgressQuestion
+    | Progress
     | KeyQuestion
     | KeyOffer
     | Done

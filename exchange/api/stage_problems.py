@@ -106,6 +106,11 @@ STAGES: dict[str, Kind] = {
     ),
     "upload_gone": Kind(409, "The uploaded bytes are gone", "Upload the file again."),
     "upload_interrupted": Kind(422, "The upload broke off", "Upload the file again."),
+    "upload_no_space": Kind(
+        507,
+        "The node has no room for the upload",
+        "Have the node's operator free space where the vault lies, then send it again.",
+    ),
     "upload_not_parquet": Kind(
         422, "The upload is no Parquet file", "Check the file, or send ?format=csv."
     ),

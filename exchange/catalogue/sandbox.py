@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TypeVar
 
 from django.conf import settings
@@ -24,16 +25,23 @@ def daemon() -> Daemon:
     return Daemon(settings.BONDED_SANDBOX_SOCKET)
 
 
-def run(job: Job, expected: type[O], *, wait_seconds: float | None = None) -> O:
+def run(
+    job: Job,
+    expected: type[O],
+    *,
+    wait_seconds: float | None = None,
+    meanwhile: Callable[[], None] | None = None,
+) -> O:
     """Run `job` to its outcome of the `expected` type; never inside a transaction.
 
+    `meanwhile` is called every few seconds until then; what it raises gives the job up.
     Waits for a daemon that is away. Raises what `Daemon.run` raises, ProtocolError for an
     outcome of another type.
     """
     until = time.monotonic() + (WAIT_SECONDS if wait_seconds is None else wait_seconds)
     while True:
         try:
-            outcome = daemon().run(job)
+            outcome = daemon().run(job, meanwhile=meanwhile)
             break
         except SandboxUnavailable:
             if time.monotonic() >= until:

@@ -23,6 +23,7 @@ from exchange.catalogue.models import (
 )
 from exchange.catalogue.states import VersionState
 from exchange.errors import NotFound
+from exchange.operations.models import Operation
 from exchange.parties.models import Organisation, User
 from exchange.parties.permissions import sees_all_evidence
 from policies import templates
@@ -114,6 +115,12 @@ def versions_visible_to(
 def version_visible_to(user: User, version_id: UUID | str) -> DatasetVersion:
     """That version, or NotFound."""
     return one_of(versions_visible_to(user), version_id)
+
+
+def progress_of(version: DatasetVersion) -> str:
+    """How far the work on it is, while there is any that tells."""
+    work = Operation.objects.unfinished().filter(target_id=str(version.pk))
+    return work.values_list("progress", flat=True).first() or ""
 
 
 def open_offer(dataset: Dataset) -> Offer | None:

@@ -53,8 +53,9 @@ def accept_upload(
 
     `format` None: by the file name's ending. The clear bytes touch no disk. Raises Conflict
     `duplicate_upload` (names the earlier version), Invalid `upload_too_large`,
-    `upload_empty`, `upload_interrupted`: the version then stands failed with that code, its
-    key destroyed and its file gone. Invalid `upload_format_unknown`: no version stands.
+    `upload_empty`, `upload_interrupted`, Unavailable `upload_no_space`: the version then
+    stands failed with that code, its key destroyed and its file gone. Invalid
+    `upload_format_unknown`: no version stands.
     """
     check_can_manage_datasets(by, dataset.organisation)
     filename = PurePath(filename.replace("\\", "/")).name[:255] or "upload"

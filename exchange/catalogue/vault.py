@@ -6,6 +6,7 @@ sandbox alone. Nothing lies here in clear, and a half-written file never has its
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import uuid
@@ -17,12 +18,15 @@ from typing import BinaryIO
 
 from django.conf import settings
 
-from exchange.errors import Invalid, NotFound
+from exchange.errors import Invalid, NotFound, Unavailable
 from sandbox.errors import DistributionCorrupt, KeyUnusable
 from sandbox.files.sealing import SealReader, SealWriter
+from sandbox.files.vault import NO_SPACE
 from sandbox.protocol import StoredFile
 
 CHUNK_BYTES = 256 * 1024
+# No room: on the disk, in the quota, or under the process's own limit of a file's size.
+_FULL = (*NO_SPACE, errno.EFBIG)
 _NAME = re.compile(r"[a-z]+/[0-9a-f-]{36}/[a-z0-9][a-z0-9.-]*\Z")
 
 
@@ -55,24 +59,29 @@ def seal(
     """The bytes of `chunks` lie sealed at `name`, on disk for good.
 
     Sealed under `key` in the context `name`. More than `limit_bytes`: Invalid
-    `upload_too_large`. After any error no file of that name or its part is left.
+    `upload_too_large`. Where the disk has no room: Unavailable `upload_no_space`. After any
+    error no file of that name or its part is left.
     """
     final = path_of(name)
     part = final.with_name(final.name + ".part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    came = 0
     try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             with SealWriter(file, key, name) as writer:
                 for chunk in chunks:
                     if limit_bytes is not None:
                         _check_size(writer.size + len(chunk), limit_bytes)
+                    came += len(chunk)
                     writer.write(chunk)
             file.flush()
             os.fsync(file.fileno())
         part.rename(final)
         _sync_directory(final.parent)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise _no_space(came) from error
         raise
     return SealedUpload(
         file=StoredFile(
@@ -80,6 +89,16 @@ def seal(
         ),
         content_sha256=writer.sha256,
         content_bytes=writer.size,
+    )
+
+
+def _no_space(came_bytes: int) -> Unavailable:
+    return Unavailable(
+        f"room for the whole upload was expected, the disk of the vault was full after "
+        f"{came_bytes} bytes of it",
+        code="upload_no_space",
+        hint="Have the node's operator free space where the vault lies, then send the file "
+        "again.",
     )
 
 

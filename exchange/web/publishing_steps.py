@@ -74,6 +74,7 @@ def progress(request: UserRequest, version_id: str) -> HttpResponse:
         "publishing/_progress.html",
         version=version,
         status=version_status(version),
+        read=selectors.progress_of(version),
     )
 
 

@@ -54,7 +54,9 @@ class _Cipher:
     def _nonce(self, index: int, *, last: bool) -> bytes:
         return self._prefix + index.to_bytes(4, "big") + bytes([last])
 
-    def seal(self, index: int, chunk: bytes, *, last: bool) -> bytes:
+    def seal(
+        self, index: int, chunk: bytes | bytearray | memoryview, *, last: bool
+    ) -> bytes:
         return self._aead.encrypt(self._nonce(index, last=last), chunk, self.header)
 
     def open(self, index: int, sealed: bytes, *, last: bool) -> bytes:
@@ -95,13 +97,20 @@ class SealWriter:
         if self._closed:
             raise ValueError("the sealed file is closed")
         self._content.update(data)
-        self._pending += data
         self.size += len(data)
-        # One chunk stays behind: only close() knows which chunk is the last.
-        while len(self._pending) > CHUNK_BYTES:
-            chunk = bytes(self._pending[:CHUNK_BYTES])
-            del self._pending[:CHUNK_BYTES]
-            self._emit(self._cipher.seal(self._next_index(), chunk, last=False))
+        with memoryview(data) as view:
+            place = CHUNK_BYTES - len(self._pending) if self._pending else 0
+            self._pending += view[:place]
+            # One chunk stays behind: only close() knows which chunk is the last.
+            if self._pending and place < len(view):
+                self._seal(self._pending)
+                self._pending = bytearray()
+            if not self._pending:
+                # From the caller's own bytes: they are copied by the cipher alone.
+                while len(view) - place > CHUNK_BYTES:
+                    self._seal(view[place : place + CHUNK_BYTES])
+                    place += CHUNK_BYTES
+                self._pending += view[place:]
         return len(data)
 
     def close(self) -> None:
@@ -120,6 +129,9 @@ class SealWriter:
     def sealed_sha256(self) -> str:
         """Hex digest of the sealed bytes so far."""
         return self._sealed.hexdigest()
+
+    def _seal(self, chunk: bytearray | memoryview) -> None:
+        self._emit(self._cipher.seal(self._next_index(), chunk, last=False))
 
     def _next_index(self) -> int:
         if self._index >= _MAX_CHUNKS:

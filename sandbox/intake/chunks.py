@@ -38,7 +38,12 @@ class Chunk:
 
     def read(self) -> bytes:
         """Return its bytes."""
-        return os.pread(self.descriptor, os.fstat(self.descriptor).st_size, 0)
+        return os.pread(self.descriptor, self.size_bytes, 0)
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes it has."""
+        return os.fstat(self.descriptor).st_size
 
 
 class Chunks:

@@ -9,79 +9,42 @@ Where they decide otherwise than was supposed, the staged table is written once 
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
 
 import duckdb
-import pyarrow.parquet as pq
 
 from sandbox.engine import open_engine
 from sandbox.errors import UploadRejected
-from sandbox.intake.chunks import Chunk, Chunks, malformed
-from sandbox.intake.column_types import (
-    SAMPLE_ROWS,
-    Candidate,
-    ColumnType,
-    Counts,
-    count_values,
-    decide,
-    is_certainly_text,
-    propose,
+from sandbox.intake.chunks import Chunk, Chunks
+from sandbox.intake.column_types import SAMPLE_ROWS
+from sandbox.intake.csv_chunk_reader import (
+    ChunkReader,
+    ReadChunk,
+    Unreadable,
+    image_relation,
+    naming,
 )
-from sandbox.intake.csv_dialect import (
-    MOST_LINE_BYTES,
-    column_names,
-    find_delimiter,
-    line_of_record,
-    reject_ragged,
+from sandbox.intake.csv_columns import (
+    Column,
+    add_counts,
+    add_digits,
+    are_as_supposed,
+    suppose,
 )
-from sandbox.intake.fast_values import (
-    FastValue,
-    counts_of,
-    fast_value,
-    is_right,
-    whole_digits,
-)
+from sandbox.intake.csv_dialect import MOST_LINE_BYTES, column_names, find_delimiter
+from sandbox.intake.csv_rejection import bad_value, first_mistake, why_unreadable
 from sandbox.intake.profile import Profiler
 from sandbox.intake.recode import NotUtf8, Text
-from sandbox.intake.staging import STAGED, StagedTable, in_order
+from sandbox.intake.staging import StagedTable, in_order, staged_parquet
 from sandbox.intake.upload import Upload
 from sandbox.protocol import ProfileJob, ProfileOutcome
-from sandbox.quoting import quoted, text_literal
 
 # Just less than what the allocator maps anew, and the kernel clears, for each chunk.
 CHUNK_BYTES = 30 * 1024**2
 _HEAD_BYTES = 2 * MOST_LINE_BYTES
 _SAMPLE_BYTES = 4 * 1024**2  # more than most samples take
 _SAMPLE = "sample"
-_ODD = "odd"
-
-
-@dataclass(slots=True)
-class _Column:
-    """What is known and supposed of a column. `v` is its name in SQL over the text."""
-
-    name: str
-    v: str
-    candidate: Candidate | None
-    sample: Counts
-    supposed: ColumnType
-    fast: FastValue | None = None  # None: read by the exact rule
-    is_counted: bool = False  # whether each chunk's values are counted by the exact rule
-    counts: Counts = field(default_factory=Counts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A chunk that was read: the image of its rows, and the exact counts of columns."""
-
-    chunk: Chunk
-    image: int
-    rows: int
-    present: dict[int, int]  # how many values each column has that was read fast
-    exact: dict[int, Counts]
 
 
 def profile_csv(
@@ -114,6 +77,7 @@ class _Ingest:
         names, warnings = column_names(head, self._delimiter, header=job.csv.header)
         self._names = tuple(names)
         self._warnings = [*text.warnings, *warnings]
+        self._reader = ChunkReader(names, self._delimiter, header=job.csv.header)
         # Chunks that wait, their images and what the engine makes of them: a few each.
         self._chunk_bytes = min(CHUNK_BYTES, job.limits.memory_bytes // 48)
 
@@ -124,33 +88,37 @@ class _Ingest:
         with contextlib.closing(engine) as connection:
             try:
                 return self._run(connection)
-            except _Unreadable as unreadable:
-                raise self._reject(unreadable.chunk) from unreadable
+            except Unreadable as unreadable:
+                raise why_unreadable(
+                    unreadable.chunk, self._text, self._delimiter, self._names
+                ) from unreadable
 
     def _run(self, connection: duckdb.DuckDBPyConnection) -> ProfileOutcome:
-        columns = self._suppose(connection)
+        self._take_sample(connection)
+        columns = suppose(connection, _SAMPLE, self._names, self._warnings)
+        connection.execute(f"DROP TABLE {_SAMPLE}")
         outcome = self._stage(connection, columns)
-        types = [decide(c.v, c.candidate, c.counts) for c in columns]
-        self._reject_mistakes(connection, columns, types)
+        self._reject_mistakes(connection, columns)
         if outcome is not None:
             return outcome
-        for column, found in zip(columns, types, strict=True):
-            column.supposed, column.fast = found, None
-            column.candidate, column.is_counted = None, False
+        for column in columns:
+            column.settle(column.decided())
         outcome = self._stage(connection, columns)
         assert outcome is not None  # nothing is counted that could decide otherwise
         return outcome
 
-    def _suppose(self, connection: duckdb.DuckDBPyConnection) -> list[_Column]:
-        """The columns with what their first values make them."""
-        sampled = 0
+    def _take_sample(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Have the first records in a table, and settle how many rows are expected."""
+        sampled = lines = size = 0
         texts = ", ".join(f"c{i} VARCHAR" for i in range(len(self._names)))
         connection.execute(f"CREATE TABLE {_SAMPLE} ({texts})")
         for chunk in self._chunks(min(self._chunk_bytes, _SAMPLE_BYTES)):
+            lines, size = lines + chunk.read().count(b"\n"), size + chunk.size_bytes
+            relation = self._reader.relation(chunk)
             try:
-                with _naming(chunk):
+                with naming(chunk):
                     connection.execute(
-                        f"INSERT INTO {_SAMPLE} SELECT * FROM {self._relation(chunk)}"
+                        f"INSERT INTO {_SAMPLE} SELECT * FROM {relation}"
                         f" LIMIT {SAMPLE_ROWS - sampled}"
                     )
             finally:
@@ -165,25 +133,12 @@ class _Ingest:
                 code="upload_no_rows",
                 hint="Upload a file with at least one row below its header.",
             )
-        named = [(f"c{i}", name) for i, name in enumerate(self._names)]
-        found = propose(connection, _SAMPLE, named, self._warnings)
-        wanted = [(v, c) for (v, _), c in zip(named, found, strict=True) if c is not None]
-        counted = iter(count_values(connection, _SAMPLE, wanted))
-        connection.execute(f"DROP TABLE {_SAMPLE}")
-        columns = []
-        for (v, name), candidate in zip(named, found, strict=True):
-            sample = next(counted) if candidate is not None else Counts()
-            supposed = decide(v, candidate, sample)
-            column = _Column(name, v, candidate, sample, supposed)
-            column.counts = sample.without_rows()
-            if candidate is None or is_certainly_text(candidate, sample):
-                column.counts = sample
-            elif supposed.type == "VARCHAR" or supposed.mistakes:
-                column.is_counted = True
-            else:
-                column.fast = fast_value(v, candidate, supposed)
-            columns.append(column)
-        return columns
+        # About: quoted line ends count as well, and what is recoded has another size.
+        chunk_rows, rows = (
+            lines * content // size + 1
+            for content in (self._chunk_bytes, self._text.upload_bytes)
+        )
+        self._reader.options = staged_parquet(min(chunk_rows, rows), rows)
 
     def _chunks(self, chunk_bytes: int) -> Iterator[Chunk]:
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -199,24 +154,8 @@ class _Ingest:
             )
         )
 
-    def _relation(self, chunk: Chunk) -> str:
-        """The chunk as a SQL relation of text columns c0, c1, ..., in file order."""
-        columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(self._names)))
-        header = "true" if self._has_header(chunk) else "false"
-        return (
-            f"read_csv({text_literal(chunk.path)}, auto_detect = false,"
-            f" delim = {text_literal(self._delimiter)},"
-            " quote = '\"', escape = '\"', comment = '', nullstr = '', strict_mode = true,"
-            f" null_padding = false, header = {header},"
-            f" max_line_size = {MOST_LINE_BYTES}, compression = 'none', parallel = false,"
-            f" columns = {{{columns}}})"
-        )
-
-    def _has_header(self, chunk: Chunk) -> bool:
-        return chunk.is_first and self._job.csv.header
-
     def _stage(
-        self, connection: duckdb.DuckDBPyConnection, columns: list[_Column]
+        self, connection: duckdb.DuckDBPyConnection, columns: list[Column]
     ) -> ProfileOutcome | None:
         """Write the staged table as supposed; None if the counts decide otherwise."""
         kinds = [(column.name, column.supposed.type) for column in columns]
@@ -239,7 +178,7 @@ class _Ingest:
         self,
         staged: StagedTable,
         connection: duckdb.DuckDBPyConnection,
-        columns: list[_Column],
+        columns: list[Column],
         profiler: Profiler,
     ) -> bool:
         """Stage every chunk and count it; whether all is as supposed, and staged."""
@@ -248,228 +187,44 @@ class _Ingest:
         for image in self._images:
             free.put(image)
 
-        def read(chunk: Chunk) -> _Read:
+        def read(chunk: Chunk) -> ReadChunk:
             with contextlib.closing(connection.cursor()) as cursor:
-                with _naming(chunk):
-                    found = self._read(cursor, chunk, columns, free.get())
-                profiler.measure(cursor, _image(found.image))
+                found = self._reader.read(cursor, chunk, columns, free.get())
+                profiler.measure(cursor, image_relation(found.image))
                 return found
 
         at_once = min(self._job.limits.threads, len(self._texts))
         for found in in_order(
             read, self._chunks(self._chunk_bytes), at_once, waiting=len(self._texts)
         ):
-            _add_counts(columns, found)
-            is_as_supposed = is_as_supposed and _holds(columns)
+            add_counts(columns, found.present, found.exact)
+            is_as_supposed = is_as_supposed and are_as_supposed(columns)
             if is_as_supposed:
                 staged.add(found.image, columns=self._names)
-                profiler.keep(_image(found.image), found.rows)
+                profiler.keep(image_relation(found.image), found.rows)
             free.put(found.image)
             self._free.put(found.chunk.descriptor)
         if is_as_supposed:
-            _add_digits(columns, profiler)
-        return is_as_supposed and _holds(columns)
-
-    def _read(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        chunk: Chunk,
-        columns: Sequence[_Column],
-        image: int,
-    ) -> _Read:
-        """Write the image of a chunk's rows; from any thread."""
-        relation = self._relation(chunk)
-        exact = {i for i, column in enumerate(columns) if column.is_counted}
-        fast = {i for i, column in enumerate(columns) if column.fast is not None} - exact
-        self._write(cursor, relation, columns, fast, image)
-        if _present(image)[1][-1]:
-            rights = ", ".join(
-                f"count(*) FILTER (NOT {_is_right(columns[i])})" for i in sorted(fast)
-            )
-            inner = _with_casts(relation, columns, fast)
-            found = cursor.execute(f"SELECT {rights} FROM {inner}").fetchall()[0]
-            strange = {i for i, n in zip(sorted(fast), found, strict=True) if n}
-            exact |= strange
-            fast -= strange
-            self._write(cursor, relation, columns, fast, image)
-        rows, present = _present(image)
-        wanted = [(columns[i].v, _known(columns[i].candidate)) for i in sorted(exact)]
-        counted = count_values(cursor, relation, wanted)
-        by_column = dict(zip(sorted(exact), counted, strict=True))
-        return _Read(chunk, image, rows, {i: present[i] for i in fast}, by_column)
-
-    def _write(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        relation: str,
-        columns: Sequence[_Column],
-        fast: set[int],
-        image: int,
-    ) -> None:
-        """Write all rows as supposed, and beside them whether each is an odd one."""
-        values = [
-            f"{f'f{i}' if i in fast else column.supposed.value} AS {quoted(column.name)}"
-            for i, column in enumerate(columns)
-        ]
-        # Rows that come back the same, all of them, are the most; the others are looked at.
-        same = " AND ".join(f"s{i}" for i in sorted(fast)) or "true"
-        right = " AND ".join(_is_right(columns[i]) for i in sorted(fast)) or "true"
-        odd = quoted(_odd_name(self._names))
-        cursor.execute(
-            f"COPY (SELECT {', '.join(values)},"
-            f" CASE WHEN {same} THEN NULL WHEN {right} THEN NULL ELSE true END AS {odd}"
-            f" FROM {_with_casts(relation, columns, fast)})"
-            f" TO '/proc/self/fd/{image}' ({STAGED})"
-        )
+            add_digits(columns, profiler.ranges())
+        return is_as_supposed and are_as_supposed(columns)
 
     def _reject_mistakes(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        columns: Sequence[_Column],
-        types: Sequence[ColumnType],
+        self, connection: duckdb.DuckDBPyConnection, columns: Sequence[Column]
     ) -> None:
         """Raise `upload_bad_row` for the first record in which a column breaks its type."""
-        broken = [
-            (column, found)
-            for column, found in zip(columns, types, strict=True)
-            if found.mistakes
-        ]
+        types = [(column, column.decided()) for column in columns]
+        broken = [(column, found) for column, found in types if found.mistakes]
         if not broken:
             return
-        which = ", ".join(f"({found.mistakes})" for _, found in broken)
-        anything = " OR ".join(f"({found.mistakes})" for _, found in broken)
         for chunk in self._chunks(self._chunk_bytes):
-            rows = connection.execute(
-                f"SELECT n, {which} FROM (SELECT row_number() OVER () AS n, *"
-                f" FROM {self._relation(chunk)}) WHERE {anything} ORDER BY n LIMIT 1"
-            ).fetchall()
+            mistake = first_mistake(connection, self._reader.relation(chunk), broken)
             data = chunk.read()
             self._free.put(chunk.descriptor)
-            if rows:
-                number, *flags = rows[0]
-                column, found = broken[flags.index(True)]
-                base = self._text.lines_before(chunk.position)
-                number += int(self._has_header(chunk))
-                line = line_of_record(data, self._delimiter, number, lines_before=base)
-                raise UploadRejected(
-                    f"line {line}, column {column.name}: {_article(found.type)} was"
-                    " expected, as in nearly every other row; the value is none",
-                    code="upload_bad_row",
-                    line=line,
-                    column=column.name,
-                    hint="Correct that value, or leave it empty; nothing was published.",
+            if mistake is not None:
+                raise bad_value(
+                    data,
+                    self._delimiter,
+                    mistake,
+                    header=self._reader.has_header(chunk),
+                    lines_before=self._text.lines_before(chunk.position),
                 )
-
-    def _reject(self, chunk: Chunk) -> UploadRejected:
-        """Return why the engine could not read a chunk: its line if it can be named."""
-        base = self._text.lines_before(chunk.position)
-        try:
-            reject_ragged(chunk.read(), self._delimiter, self._names, lines_before=base)
-        except UploadRejected as rejected:
-            return rejected
-        return malformed()
-
-
-class _Unreadable(Exception):
-    """Where the engine failed; `run` finds out why."""
-
-    def __init__(self, chunk: Chunk) -> None:
-        super().__init__()
-        self.chunk = chunk
-
-
-@contextlib.contextmanager
-def _naming(chunk: Chunk) -> Iterator[None]:
-    """Say in which chunk the engine failed; its own words quote values."""
-    try:
-        yield
-    except duckdb.OutOfMemoryException:
-        raise
-    except duckdb.Error as error:
-        raise _Unreadable(chunk) from error
-
-
-def _image(descriptor: int) -> str:
-    """The SQL relation of an image's rows."""
-    return f"read_parquet('/proc/self/fd/{descriptor}')"
-
-
-def _present(image: int) -> tuple[int, list[int]]:
-    """How many rows an image has, and how many values each of its columns."""
-    with os.fdopen(os.dup(image), "rb") as file:
-        metadata = pq.ParquetFile(file).metadata
-    present = [metadata.num_rows] * metadata.num_columns
-    for position in range(metadata.num_row_groups):
-        group = metadata.row_group(position)
-        for i in range(metadata.num_columns):
-            present[i] -= group.column(i).statistics.null_count
-    return metadata.num_rows, present
-
-
-def _with_casts(relation: str, columns: Sequence[_Column], fast: set[int]) -> str:
-    """The relation with f0, f1, ... the casts and s0, s1, ... whether they are right."""
-    casts, sames = "", ""
-    for i in sorted(fast):
-        form = columns[i].fast
-        assert form is not None
-        casts += f", {form.value} AS f{i}"
-        sames += f", {form.same.replace('{f}', f'f{i}')} AS s{i}"
-    return f"(SELECT *{sames} FROM (SELECT *{casts} FROM {relation}))"
-
-
-def _is_right(column: _Column) -> str:
-    assert column.fast is not None
-    number = column.v.removeprefix("c")
-    right = is_right(column.v, column.fast, value=f"f{number}", same=f"s{number}")
-    return f"({right})"
-
-
-def _known(candidate: Candidate | None) -> Candidate:
-    assert candidate is not None
-    return candidate
-
-
-def _odd_name(names: Sequence[str]) -> str:
-    """A name that no column has."""
-    taken = {name.lower() for name in names}
-    name = _ODD
-    while name in taken:
-        name += "_"
-    return name
-
-
-def _add_counts(columns: Sequence[_Column], found: _Read) -> None:
-    for i, column in enumerate(columns):
-        if i in found.exact:
-            column.counts += found.exact[i]
-            # Its values are of a kind that has to be looked at closely: so they are.
-            column.is_counted = True
-        elif i in found.present:
-            column.counts += counts_of(column.supposed, found.present[i], column.sample)
-
-
-def _add_digits(columns: Sequence[_Column], profiler: Profiler) -> None:
-    """How long numbers are, of those that were never counted as texts."""
-    for column, (low, high) in zip(columns, profiler.ranges(), strict=True):
-        if column.fast is not None and column.supposed.type != "VARCHAR":
-            digits = whole_digits(low, high)
-            column.counts = replace(column.counts, whole=max(column.counts.whole, digits))
-
-
-def _holds(columns: Sequence[_Column]) -> bool:
-    """Whether the counts so far make of each column what was supposed."""
-    for column in columns:
-        if column.candidate is None:
-            continue
-        found = decide(column.v, column.candidate, column.counts)
-        if (found.type, found.value) != (column.supposed.type, column.supposed.value):
-            return False
-    return True
-
-
-def _article(kind: str) -> str:
-    if kind == "BIGINT":
-        return "a whole number"
-    if kind in ("DATE", "TIMESTAMP"):
-        return f"a {kind.lower()}"
-    return "true or false" if kind == "BOOLEAN" else "a number"

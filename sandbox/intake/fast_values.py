@@ -59,7 +59,10 @@ def fast_value(v: str, candidate: Candidate, column: ColumnType) -> FastValue:
     if column.type == "TIMESTAMP" and candidate.value.startswith("TRY_CAST"):
         return FastValue(cast, _in_era("TIMESTAMP", same), _read_as(v, _ISO_TIME))
     if column.type == "DATE" and text_literal(ISO_DATE) in candidate.value:
-        return FastValue(cast, _in_era("DATE", same), f"({{f}} = {candidate.value})")
+        # Where the cast takes ten ASCII characters of that form for a day of our era, the
+        # exact rule has the same one, and to look is cheaper than to print.
+        form = f"strlen({v}) = 10 AND {v} LIKE '____-__-__'"
+        return FastValue(cast, _in_era("DATE", form), f"({{f}} = {candidate.value})")
     if column.type == "BOOLEAN":
         value = f"CASE WHEN {candidate.fits} THEN {candidate.value} END"
         return FastValue(value, "{f} IS NOT NULL")

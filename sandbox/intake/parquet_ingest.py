@@ -25,7 +25,7 @@ from sandbox.files.footers import MALFORMED
 from sandbox.files.thrift import I64, STRUCT, Items, Reader, Struct, write_struct
 from sandbox.intake.csv_dialect import MOST_COLUMNS, check_names
 from sandbox.intake.profile import Profiler
-from sandbox.intake.staging import STAGED, StagedTable, in_order
+from sandbox.intake.staging import StagedTable, in_order, staged_parquet
 from sandbox.intake.upload import Upload
 from sandbox.protocol import ProfileJob, ProfileOutcome
 from sandbox.quoting import quoted
@@ -63,6 +63,7 @@ class _Part:
     """Row groups as a file in memory."""
 
     descriptor: int
+    rows: int = 0
 
     @property
     def relation(self) -> str:
@@ -120,7 +121,7 @@ def _stage(
         with contextlib.closing(connection.cursor()) as cursor:
             cursor.execute(
                 f"COPY (SELECT {values} FROM {part.relation})"
-                f" TO '/proc/self/fd/{image}' ({STAGED})"
+                f" TO '/proc/self/fd/{image}' ({staged_parquet(part.rows, source.rows)})"
             )
             profiler.measure(cursor, _Part(image).relation)
         return part, image
@@ -151,6 +152,11 @@ class RowGroups:
         self._footer = _checked_footer(upload)
         self._groups = self._footer.structs(4)
 
+    @property
+    def rows(self) -> int:
+        """How many rows the file has."""
+        return int(self._footer.integer(3))
+
     def parts(self, free: queue.SimpleQueue[int]) -> Iterator[_Part]:
         """Yield all row groups in order, small ones together; waits for descriptors."""
         waiting: list[int] = []
@@ -172,7 +178,8 @@ class RowGroups:
             yield self._part(waiting, free)
 
     def _part(self, positions: Sequence[int], free: queue.SimpleQueue[int]) -> _Part:
-        part = _Part(free.get())
+        rows = sum(self._groups[position].integer(3) for position in positions)
+        part = _Part(free.get(), rows)
         self.write_part(positions, part.descriptor)
         return part
 

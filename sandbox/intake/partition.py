@@ -18,6 +18,7 @@ from sandbox.engine import open_engine, show
 from sandbox.errors import ProtocolError
 from sandbox.intake.parquet_ingest import RowGroups
 from sandbox.intake.staging import VaultFile, in_order, parquet_of
+from sandbox.intake.taking_over import TakingOver
 from sandbox.intake.unit_counts import UnitCounts
 from sandbox.intake.upload import Images, Upload
 from sandbox.protocol import PartitionJob, PartitionOutcome, StoredFile, TableSchema
@@ -56,7 +57,12 @@ def partition(
             [(stack.enter_context(_file(job, index, t)), t.columns) for t in targets]
             for index, targets in enumerate(_targets(job, names, outputs))
         ]
-        writing = _Writing(connection, job, columns, shards, scratch)
+        taking = TakingOver(job, shards)
+        writing = (
+            taking
+            if taking.can_take(path)
+            else _Writing(connection, job, columns, shards, scratch)
+        )
         writing.add(path)
         counts = UnitCounts(connection, job.units)
         counts.add(_STAGED)

@@ -70,6 +70,11 @@ class Text:
         )
         return Text(self._upload, found, [warning], stated=True)
 
+    @property
+    def upload_bytes(self) -> int:
+        """How many bytes the upload has, in its own encoding."""
+        return self._upload.size_bytes
+
     def blocks(self) -> Iterator[bytes]:
         """Yield the text in order; what was yielded is whole and valid UTF-8 together.
 

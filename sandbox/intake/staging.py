@@ -21,8 +21,13 @@ _OPTIONS = (
     "FORMAT parquet, USE_TMP_FILE false, PARQUET_VERSION V2, WRITE_BLOOM_FILTER false"
 )
 _GROUP_ROWS, _VECTOR_ROWS = 122_880, 2048
-# A staged table is read once: it is written fast. Dictionaries that do not help much cost
-# a sixth of the time, zstd as much more.
+# What stays is written smaller. A dictionary of more values is tried in vain more often
+# than it helps, and a try costs as much as the column's encoding.
+_KEPT = f"{_OPTIONS}, COMPRESSION zstd, COMPRESSION_LEVEL 1, DICTIONARY_SIZE_LIMIT 8192"
+# A table of fewer rows is never split into shards: `exchange.catalogue.ingest` says so.
+ONE_SHARD_ROWS = 1_000_000
+# A staged table that is split is read once: it is written fast. Dictionaries that do not
+# help much cost a sixth of the time, zstd as much more.
 STAGED = (
     f"{_OPTIONS}, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 1000,"
     f" ROW_GROUP_SIZE {_GROUP_ROWS}"
@@ -34,7 +39,16 @@ def parquet_of(rows: int) -> str:
     groups = max(1, round(rows / _GROUP_ROWS))
     even = -(-rows // groups)
     size = max(1, -(-even // _VECTOR_ROWS)) * _VECTOR_ROWS
-    return f"{_OPTIONS}, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {size}"
+    return f"{_KEPT}, ROW_GROUP_SIZE {size}"
+
+
+def staged_parquet(part_rows: int, table_rows: int) -> str:
+    """Return how a part of a staged table is written, by the estimates of its rows.
+
+    Of a table that will be one shard as `parquet_of` does, so that its pages can be taken
+    over; of a larger one fast, because its rows are read once and written anew.
+    """
+    return parquet_of(part_rows) if table_rows < ONE_SHARD_ROWS else STAGED
 
 
 class VaultFile:
@@ -54,11 +68,20 @@ class VaultFile:
         """How many rows were added."""
         return self._file.rows
 
-    def add(self, image: int, *, columns: Collection[str] | None = None) -> int:
-        """Add the rows of the plain image behind a descriptor; return how many."""
+    def add(
+        self,
+        image: int,
+        *,
+        columns: Collection[str] | None = None,
+        groups: Collection[int] | None = None,
+    ) -> int:
+        """Add the rows of the plain image behind a descriptor; return how many.
+
+        Of its row groups those of these positions; None: all.
+        """
         # Not closed here: after a failure the error's frames still hold slices of it.
         mapped = mmap.mmap(image, 0, prot=mmap.PROT_READ)
-        return self._file.append(memoryview(mapped), columns=columns)
+        return self._file.append(memoryview(mapped), columns=columns, groups=groups)
 
     def finish(self, most_rows: Mapping[str, int] | None = None) -> None:
         """Make the file whole; of its columns in `most_rows` it tells the number."""

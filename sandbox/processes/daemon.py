@@ -31,6 +31,7 @@ from sandbox.control import (
     HealthReport,
     KeyQuestion,
     Layer,
+    ProgressQuestion,
 )
 from sandbox.door_address import listen_at
 from sandbox.errors import ProtocolError, SandboxError, SandboxUnavailable
@@ -191,7 +192,7 @@ class Daemon:
                 return None
             if isinstance(message, Cancel):
                 return Done(self._desk.cancel(message.job_id))
-            if isinstance(message, (Forget, KeyQuestion)):
+            if isinstance(message, (Forget, KeyQuestion, ProgressQuestion)):
                 return self._desk.ask_unsealer(message)
             if isinstance(message, HealthQuestion):
                 return self._health()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from sandbox import codec, protocol
-from sandbox.control import Done, Offered, Wanted
+from sandbox.control import Done, Offered, Progress, Wanted
 from sandbox.errors import (
     DistributionCorrupt,
     ProtocolError,
@@ -43,6 +43,7 @@ class JobImages:
         self._budget_bytes = budget_bytes
         self.keys = keys  # for what the job writes, in the order of its fields
         self._sizes: dict[str, tuple[int, ...]] = {}
+        self._passed = 0  # bytes of tables and shards before those that are open
         self._cache = cache
         self._lease: Lease | None = None
         self._source: protocol.SealedSource | None = None
@@ -75,6 +76,7 @@ class JobImages:
         """
         self._check(wanted)
         self.close()
+        self._passed = self._before(wanted)
         waiting = Waiting(given_up=given_up)
         if self._source is not None:
             segments = [shard for _, shards in wanted.tables for shard in shards]
@@ -87,11 +89,20 @@ class JobImages:
             self._lease = self._cache.lease(asked, waiting)
         return self._lease.descriptors
 
+    @property
+    def progress(self) -> Progress:
+        """How far it is: what comes before the images that it asked for last."""
+        return Progress(self._passed, sum(map(sum, self._sizes.values())))
+
     def close(self) -> None:
         """Let go of whatever is open."""
         if self._lease is not None:
             self._lease.close()
             self._lease = None
+
+    def _before(self, wanted: Wanted) -> int:
+        first = {table: min(shards, default=0) for table, shards in wanted.tables}
+        return sum(sum(self._sizes[table][:shard]) for table, shard in first.items())
 
     def _check(self, wanted: Wanted) -> None:
         total = 0

@@ -26,6 +26,8 @@ from sandbox.control import (
     KeyOffer,
     KeyQuestion,
     Layer,
+    Progress,
+    ProgressQuestion,
     Start,
 )
 from sandbox.errors import DistributionCorrupt, ProtocolError, SandboxError
@@ -60,6 +62,7 @@ class Unsealer:
         self._budget_bytes = budget_bytes
         self._layers = layers
         self._transport = transport or TransportKey()
+        self._serving: dict[str, JobImages] = {}  # by the door's name of the run
         self._sending = threading.Lock()  # records to the fork server do not mix
 
     def serve(self) -> None:
@@ -83,6 +86,8 @@ class Unsealer:
             elif isinstance(message, HealthQuestion):
                 cached, limit = self._cache.cached_bytes, self._cache.limit_bytes
                 _write(reply, HealthReport(self._layers, 0, 0, cached, limit, ""))
+            elif isinstance(message, ProgressQuestion):
+                _write(reply, self._progress(message.job_id))
             elif isinstance(message, KeyQuestion):
                 _write(reply, KeyOffer(self._transport.public))
             elif isinstance(message, protocol.RekeyJob):
@@ -123,8 +128,19 @@ class Unsealer:
             # From here on the job's own socket is the worker's alone: its end is the job's.
             channel.close_all(descriptors)
             descriptors.clear()
-            with contextlib.suppress(OSError, SandboxError):  # the worker is gone, or mad
-                serve_images(ours, images)
+            self._serving[job.job_id] = images
+            try:
+                with contextlib.suppress(OSError, SandboxError):  # it is gone, or mad
+                    serve_images(ours, images)
+            finally:
+                del self._serving[job.job_id]
+
+    def _progress(self, job_id: str) -> Progress:
+        """Of the job's run that was begun last; the door puts a number behind its id."""
+        for run_id, images in reversed(list(self._serving.items())):
+            if run_id.rpartition("#")[0] == job_id:
+                return images.progress
+        return Progress()
 
 
 def without_source_keys(job: protocol.Job) -> protocol.Job:

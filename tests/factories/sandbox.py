@@ -21,6 +21,7 @@ from typing import Any
 from policies.codec import load_policy
 from policies.shape import ColumnUse, Finding, QueryShape, Usage
 from policies.shape_codec import shape_to_json
+from sandbox.control import Progress
 from sandbox.errors import (
     DistributionCorrupt,
     ProtocolError,
@@ -64,6 +65,8 @@ class FakeDaemon:
     jobs: list[Job] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
+    # How far every job is.
+    read: Progress = field(default_factory=Progress)
     # Raised instead of the next outcomes, one each.
     errors: list[SandboxError] = field(default_factory=list)
     # Raised instead of the next confirmations of `forget`.
@@ -71,8 +74,10 @@ class FakeDaemon:
     # Called with each job before its outcome comes back: what happens meanwhile.
     meanwhile: Callable[[Job], None] | None = None
 
-    def run(self, job: Job) -> Outcome:
+    def run(self, job: Job, *, meanwhile: Callable[[], None] | None = None) -> Outcome:
         self.jobs.append(job)
+        if meanwhile is not None:
+            meanwhile()
         if self.errors:
             raise self.errors.pop(0)
         works: dict[type, Callable[[Any], Outcome]] = {
@@ -91,6 +96,10 @@ class FakeDaemon:
     def cancel(self, job_id: str) -> bool:
         self.cancelled.append(job_id)
         return True
+
+    def progress(self, job_id: str) -> Progress:
+        assert any(job.job_id == job_id for job in self.jobs)
+        return self.read
 
     def forget(self, version_id: str) -> int:
         if self.deaf:

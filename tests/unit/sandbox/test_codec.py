@@ -42,6 +42,8 @@ MESSAGES: list[codec.Message] = [
     control.HealthQuestion(),
     control.Cancel("j"),
     control.Forget("v"),
+    control.ProgressQuestion("j"),
+    control.Progress(1, 2),
     control.KeyQuestion(),
     control.KeyOffer(b"k"),
     control.Done(2),

@@ -18,7 +18,7 @@ import pytest
 from pyarrow.parquet.encryption import create_decryption_properties
 
 from sandbox import codec, errors, launcher
-from sandbox.control import KeyOffer, KeyQuestion
+from sandbox.control import KeyOffer, KeyQuestion, Progress
 from sandbox.files.footers import Footer
 from sandbox.files.pme import aad_prefix
 from sandbox.files.sealing import SealReader
@@ -27,13 +27,16 @@ from sandbox.launcher import Daemon
 from sandbox.protocol import (
     AnalyseJob,
     ColumnGroup,
+    CsvOptions,
     EncryptedTable,
     ExecuteJob,
     ExecuteOutcome,
+    Format,
     GroupOutput,
     Limits,
     PartitionJob,
     PartitionOutcome,
+    ProfileJob,
     Refusal,
     RekeyJob,
     RekeyOutcome,
@@ -377,7 +380,6 @@ def test_keys_are_encrypted_anew_for_a_daemon_that_was_started_anew(
 def test_a_client_that_goes_away_cancels_its_job(served: Served) -> None:
     with contextlib.ExitStack() as stack:
         from sandbox.door_address import connect_to
-        from sandbox.protocol import CsvOptions, Format, ProfileJob
 
         source = served.upload(big_csv(), "gone.sealed")
         connection = stack.enter_context(connect_to(served.socket))
@@ -391,6 +393,45 @@ def test_a_client_that_goes_away_cancels_its_job(served: Served) -> None:
     while is_alive(worker) and time.monotonic() < stop:
         time.sleep(0.02)
     assert not is_alive(worker)
+
+
+def test_progress_is_told_while_a_job_runs(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "_MEANWHILE_SECONDS", 0.05)
+    content = big_csv()
+    job = ProfileJob(
+        "told", served.upload(content, "told.sealed"), Format.CSV, CsvOptions(), "v",
+        ("told/staged",), b"g" * 32,
+    )  # fmt: skip
+    found: list[Progress] = []
+
+    served.client.run(job, meanwhile=lambda: found.append(served.client.progress("told")))
+
+    assert len(content) in {progress.all_bytes for progress in found}
+    assert all(0 <= p.read_bytes <= p.all_bytes for p in found)
+    assert served.client.progress("told") == Progress(0, 0)
+
+
+def test_a_job_is_given_up_when_its_caller_raises_meanwhile(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "_MEANWHILE_SECONDS", 0.05)
+    source = served.upload(big_csv(), "left.sealed")
+    job = ProfileJob(
+        "left", source, Format.CSV, CsvOptions(), "v", ("left/staged",), b"g" * 32
+    )
+
+    def leave() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        served.client.run(job, meanwhile=leave)
+
+    stop = time.monotonic() + 10
+    while served.client.health()["running"] and time.monotonic() < stop:
+        time.sleep(0.02)
+    assert not served.client.health()["running"]
 
 
 def test_junk_at_the_door_is_refused_and_the_daemon_lives(served: Served) -> None:

@@ -5,14 +5,16 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from sandbox.errors import UploadRejected
-from sandbox.intake import csv_ingest, staging
+from sandbox.intake import csv_columns, csv_ingest, staging
 from sandbox.intake.chunks import last_record_end
+from sandbox.intake.column_types import ISO_DATE, ColumnType, candidates
 from sandbox.intake.fast_values import FastValue, fast_value
 from sandbox.protocol import CsvOptions, Format, Limits, ProfileOutcome
 from tests.unit.sandbox.test_ingest import ingest, parquet, types_of
@@ -119,7 +121,7 @@ def test_what_is_read_fast_is_what_the_exact_rule_reads(values: list[str]) -> No
     fast = read(content, segment=2**26, chunk=2**25)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            csv_ingest,
+            csv_columns,
             "fast_value",
             # Nothing is ever surely right: every chunk is an odd one.
             lambda *known: FastValue(fast_value(*known).value, "false"),
@@ -257,3 +259,23 @@ def test_a_staged_table_goes_on_in_its_next_file(
     assert [column.to_pylist() for column in staged.columns] == [
         column.to_pylist() for column in table.columns
     ]
+
+
+def test_a_date_that_is_surely_right_is_the_one_of_the_exact_rule() -> None:
+    """Every text of that length with signs that a lenient cast might take for a date."""
+    (candidate,) = (c for c in candidates("v") if c.type == "DATE" and ISO_DATE in c.value)
+    fast = fast_value("v", candidate, ColumnType("DATE", candidate.value))
+    text = "a.x || '9' || b.x || c.x || '-' || d.x || '1-' || e.x || f.x"
+    signs = "(SELECT unnest(string_split('0129 +-/.é', '')) AS x)"
+    texts = f"SELECT {text} AS v FROM " + ", ".join(f"{signs} {name}" for name in "abcdef")
+    same = fast.same.replace("{f}", "f")
+
+    found = duckdb.sql(
+        f"SELECT count(*) FILTER ({same}), count(*) FILTER ({same} AND"
+        f" f IS DISTINCT FROM {candidate.value}) FROM (SELECT *, {fast.value} AS f"
+        f" FROM ({texts}))"
+    ).fetchall()
+
+    ((taken, wrong),) = found
+    assert taken > 1000
+    assert wrong == 0

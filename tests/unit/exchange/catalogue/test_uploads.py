@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import hashlib
+import os
+import resource
+import subprocess
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,17 +14,20 @@ import pytest
 from django.utils import timezone
 
 from exchange.audit.models import AuditEvent
-from exchange.catalogue import vault
+from exchange.catalogue import ingest, vault
 from exchange.catalogue.models import DatasetVersion, StoredFile
 from exchange.catalogue.services import accept_upload, partition_version, retry_version
 from exchange.catalogue.services import withdraw as withdraw_version
 from exchange.catalogue.uploads import give_up_stale
-from exchange.errors import Conflict, ExchangeError, Forbidden, Invalid
+from exchange.errors import Conflict, ExchangeError, Forbidden, Invalid, Unavailable
 from exchange.keys import services as keys
 from exchange.keys.models import KeyState
 from exchange.operations.models import Operation
+from exchange.operations.services import LeaseLost, claim
+from sandbox.control import Progress
 from sandbox.errors import SandboxUnavailable, WorkerLost
-from sandbox.protocol import CsvOptions, PartitionJob, ProfileJob
+from sandbox.intake.staging import ONE_SHARD_ROWS
+from sandbox.protocol import CsvOptions, Job, PartitionJob, ProfileJob
 from tests.factories.sandbox import FakeDaemon
 from tests.factories.walk import (
     RUNS,
@@ -134,6 +142,74 @@ def test_accept_upload_that_breaks_off_leaves_a_failed_version_and_no_file(
     version = dataset.versions.get()
     assert caught.value.code == version.error_code == "upload_interrupted"
     assert version.state == "failed"
+    assert files_in(daemon) == []
+
+
+def test_accept_upload_that_finds_no_room_leaves_nothing_and_says_so(
+    house: House, daemon: FakeDaemon
+) -> None:
+    """A limit on the size of files is met as a full disk is: in the middle of a write."""
+    dataset = registered(house)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024**2, before[1]))
+    try:
+        with pytest.raises(Unavailable, match="was full after") as caught:
+            accept_upload(
+                dataset=dataset,
+                stream=[b"id\n" * 100_000] * 20,
+                filename="a.csv",
+                by=house.steward,
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    version = dataset.versions.get()
+    assert caught.value.code == version.error_code == "upload_no_space"
+    assert version.state == "failed"
+    assert version.error_hint
+    assert version.source_key is not None
+    assert version.source_key.state == KeyState.DESTROYED
+    assert files_in(daemon) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small file system")
+def test_accept_upload_on_a_small_disk_leaves_nothing_and_says_so(
+    house: House, daemon: FakeDaemon
+) -> None:
+    daemon.vault.mkdir(exist_ok=True)
+    small = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(daemon.vault)]
+    if subprocess.run(small, check=False, capture_output=True).returncode != 0:
+        pytest.skip("no file system may be mounted here")
+    try:
+        dataset = registered(house)
+        pieces = [b"id\n" * 100_000] * 20
+
+        with pytest.raises(Unavailable, match="was full after"):
+            accept_upload(
+                dataset=dataset, stream=pieces, filename="a.csv", by=house.steward
+            )
+
+        assert dataset.versions.get().error_code == "upload_no_space"
+        assert files_in(daemon) == []
+        uploaded(house, dataset)
+    finally:
+        subprocess.run(["umount", str(daemon.vault)], check=True)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_accept_upload_on_a_full_disk_or_quota_says_so(
+    house: House, daemon: FakeDaemon, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(number, "full")
+
+    dataset = registered(house)
+    monkeypatch.setattr("exchange.catalogue.vault.os.fsync", full)
+
+    with pytest.raises(Unavailable):
+        uploaded(house, dataset)
+
+    assert dataset.versions.get().error_code == "upload_no_space"
     assert files_in(daemon) == []
 
 
@@ -300,6 +376,64 @@ def test_partition_of_many_rows_has_several_shards(
 
     assert [f.index for f in version.files.all()] == [0, 1, 2, 3]
     assert sum(f.rows for f in version.files.all()) == 200
+
+
+@pytest.mark.parametrize("size_bytes", [0, 3 * 1024**3])
+def test_the_deadline_grows_with_the_upload(
+    house: House, daemon: FakeDaemon, size_bytes: int
+) -> None:
+    version = uploaded(house, registered(house))
+    version.files.update(size_bytes=size_bytes)
+
+    perform_all()
+
+    (job,) = daemon.jobs
+    assert isinstance(job, ProfileJob)
+    assert job.limits.deadline_seconds == 900 + size_bytes / 1024**2
+
+
+def test_a_running_job_keeps_its_lease_and_tells_how_far_it_is(
+    house: House, daemon: FakeDaemon
+) -> None:
+    version = uploaded(house, registered(house))
+    daemon.read = Progress(370, 1000)
+    seen: list[tuple[str, bool]] = []
+
+    def look(job: Job) -> None:
+        work = Operation.objects.get(target_id=str(version.pk))
+        assert work.lease_until is not None
+        seen.append((work.progress, work.lease_until > timezone.now()))
+
+    daemon.meanwhile = look
+    perform_all()
+
+    assert seen == [("37 %", True)]
+
+
+def test_a_job_whose_lease_was_taken_is_given_up(
+    house: House, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = uploaded(house, registered(house))
+
+    def taken(_: str) -> Progress:
+        Operation.objects.filter(target_id=str(version.pk)).update(lease=uuid.uuid4())
+        return Progress()
+
+    monkeypatch.setattr(daemon, "progress", taken)
+    work = Operation.objects.get(target_id=str(version.pk))
+    claimed = claim(work)
+    assert claimed is not None
+
+    with pytest.raises(LeaseLost):
+        ingest.profile(claimed)
+
+    version.refresh_from_db()
+    assert version.state == "profiling"
+
+
+def test_what_is_staged_for_one_shard_becomes_one_shard() -> None:
+    assert ingest._shard_count(ONE_SHARD_ROWS - 1, ("id",)) == 1
+    assert ingest._shard_count(ONE_SHARD_ROWS, ("id",)) == 2
 
 
 def test_partition_uses_one_shard_key_for_all_of_an_organisations_tables(

@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from exchange.catalogue.models import Dataset, DatasetVersion, Offer, PolicyVersion
 from exchange.catalogue.states import VersionState
+from exchange.operations.models import Operation
 from tests.factories import walk
 from tests.factories.walk import House
 from tests.unit.exchange.web.conftest import SignedIn
@@ -136,6 +137,15 @@ def test_columns_waits_while_the_file_is_read(client: Any, house: House) -> None
 
     done = client.get(reverse("publishing:progress", args=[version.pk]))
     assert done.headers["HX-Refresh"] == "true"
+
+
+def test_progress_tells_how_much_of_the_file_was_read(client: Any, house: House) -> None:
+    version = walk.uploaded(house, walk.registered(house))
+    Operation.objects.filter(target_id=str(version.pk)).update(progress="37 %")
+
+    fragment = client.get(reverse("publishing:progress", args=[version.pk]))
+
+    assert ">37 %<" in fragment.content.decode()
 
 
 def test_columns_of_a_bad_file_says_line_column_and_the_way_on(

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sandbox import errors
+from sandbox.control import Wanted
 from sandbox.files.images import ImageCache
 from sandbox.files.parquet import encrypted_writer
 from sandbox.files.pme import aad_prefix
@@ -107,6 +108,21 @@ def test_offered_sizes_are_about_those_of_the_images(pulled: Pair) -> None:
     assert len(sizes) == 3
     for size, path in zip(sizes, opened["t"], strict=True):
         assert abs(size - Path(path).stat().st_size) < 0.2 * size
+
+
+def test_progress_is_what_lies_before_the_open_images(tmp_path: Path) -> None:
+    job = PartitionJob("j", table_in(tmp_path), (), b"s" * 32)
+    images = JobImages(job, ImageCache(tmp_path, 10**8), 10**8)
+    ((_, sizes),) = images.offered.tables
+    found = [images.progress.read_bytes]
+
+    for shard in (0, 1, 2):
+        images.open(Wanted((("t", (shard,)),)))
+        found.append(images.progress.read_bytes)
+    images.close()
+
+    assert found == [0, 0, sizes[0], sizes[0] + sizes[1]]
+    assert images.progress.all_bytes == sum(sizes)
 
 
 def test_open_closes_what_an_earlier_call_opened(pulled: Pair) -> None:
