@@ -46,21 +46,24 @@ def _prepare() -> Path:
         "BONDED_POLICY_FLOOR",
     ):
         os.environ.pop(name, None)
-    given = os.environ.get("BONDED_BROKER_URL", "memory://")
-    os.environ["BONDED_BROKER_URL"] = broker_of(given, os.environ.get("PYTEST_XDIST_WORKER"))
+    given, process = (
+        os.environ.get("BONDED_BROKER_URL"),
+        os.environ.get("PYTEST_XDIST_WORKER"),
+    )
+    os.environ["BONDED_BROKER_URL"] = broker_of(given or "memory://", process)
     return home
 
 
-def broker_of(url: str, worker: str | None) -> str:
-    """Return the broker of one of the processes that share the tests ("gw0", None if alone).
+def broker_of(url: str, process: str | None) -> str:
+    """Return the broker of one of the processes that share the tests; None: it is alone.
 
     Of one Redis each gets the next database: in a shared one the workers of one process'
     tests would take the messages of another's, whose rows they do not see.
     """
-    if worker is None or not url.startswith(("redis:", "rediss:")):
+    if process is None or not url.startswith(("redis:", "rediss:")):
         return url
     server = urlsplit(url)
-    number = int(server.path.strip("/") or 0) + 1 + int(worker.removeprefix("gw"))
+    number = int(server.path.strip("/") or 0) + 1 + int(process.removeprefix("gw"))
     return server._replace(path=f"/{number}").geturl()
 
 
