@@ -270,18 +270,26 @@ def _split(width: int) -> int:
     return 1 << ((width - 1).bit_length() - 1)
 
 
-def _covering(store: Store, begin: int, end: int) -> Iterator[bytes]:
-    """The perfect subtrees over [begin, end), widest first; begin is aligned to it."""
+def covering(begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield (level, index) of the perfect subtrees over [begin, end), widest first.
+
+    Requires 0 <= begin <= end, and that begin is aligned to the widest of them.
+    """
     width = end - begin
     for level in reversed(range(width.bit_length())):
         if width >> level & 1:
-            stored = store.node(level, begin >> level)
-            if stored is None:
-                raise TreeIncomplete(
-                    f"a tree of {end} has node {begin >> level} of level {level}, none came"
-                )
-            yield stored
+            yield level, begin >> level
             begin += 1 << level
+
+
+def _covering(store: Store, begin: int, end: int) -> Iterator[bytes]:
+    for level, index in covering(begin, end):
+        stored = store.node(level, index)
+        if stored is None:
+            raise TreeIncomplete(
+                f"a tree of {end} has node {index} of level {level}, none came"
+            )
+        yield stored
 
 
 def _subtree(store: Store, begin: int, end: int) -> bytes:

@@ -36,7 +36,10 @@ class Need:
 
 
 EVERYTHING = Need(None, None)
-_NAMES_ALL = re.compile(r"(\bselect|\bdistinct|\ball|[,.])\s*\*|\bnatural\b")
+# `select *`, `distinct *`, `all *`, `, *`, `t.*`, read from behind: only where a star stands
+# is anything compared, and a text may be as long as all earlier releases together.
+_STAR_FROM_BEHIND = re.compile(r"\*\s*(?:[,.]|tceles\b|tcnitsid\b|lla\b)")
+_NATURAL = re.compile(r"\bnatural\b")
 
 
 def needs_of(job: ExecuteJob | PartitionJob | SubsetJob) -> dict[str, Need]:
@@ -54,7 +57,7 @@ def needs_of(job: ExecuteJob | PartitionJob | SubsetJob) -> dict[str, Need]:
         return {job.table.table: _subset_need(job, policy)}
     schemas = {schema.table: schema for schema in job.schemas}
     # Earlier releases too: the answer is compared with theirs, over their columns.
-    text = "\n".join((job.sql, *job.history)).lower()
+    text = _Text("\n".join((job.sql, *job.history)))
     needs = {}
     for stored in job.tables:
         table, schema = policy.table(stored.table), schemas.get(stored.table)
@@ -64,20 +67,20 @@ def needs_of(job: ExecuteJob | PartitionJob | SubsetJob) -> dict[str, Need]:
     return needs
 
 
-def _execute_need(text: str, table: Table, schema: TableSchema) -> Need:
+def _execute_need(text: _Text, table: Table, schema: TableSchema) -> Need:
     names = [name for name, _ in schema.columns]
     if not table.is_protected:
         return Need(frozenset(names), None)
-    expressions = " ".join(derived.expr for derived in table.derived).lower()
+    expressions = _Text(" ".join(derived.expr for derived in table.derived))
     allowed = frozenset(
-        name for name in names if _is_open(table, name) or _may_mention(expressions, name)
+        name for name in names if _is_open(table, name) or expressions.may_mention(name)
     )
     needed = frozenset(
         name
         for name in allowed
         if _is_unit_key(table, name)
-        or _may_mention(text, name)
-        or _may_mention(expressions, name)
+        or text.may_mention(name)
+        or expressions.may_mention(name)
     )
     return Need(needed, allowed)
 
@@ -86,11 +89,11 @@ def _subset_need(job: SubsetJob, policy: Policy) -> Need:
     rules = policy.subset_rules
     if not 0 <= job.rule_index < len(rules):
         raise QueryRejected("the job names a subset rule that its policy does not have")
-    row_filter = (rules[job.rule_index].row_filter or "").lower()
+    row_filter = _Text(rules[job.rule_index].row_filter or "")
     needed = frozenset(
         name
         for name, _ in job.schema.columns
-        if name in job.columns or _may_mention(row_filter, name)
+        if name in job.columns or row_filter.may_mention(name)
     )
     return Need(needed, needed)
 
@@ -107,16 +110,16 @@ def columns_apart(
     if table is None or not table.is_protected:
         return {}
     shown = {name.lower() for rule in policy.subset_rules for name in rule.columns}
-    filters = " ".join(rule.row_filter or "" for rule in policy.subset_rules).lower()
+    filters = _Text(" ".join(rule.row_filter or "" for rule in policy.subset_rules))
     asked = bool(policy.aggregate_rules)  # without one, no query reaches any column
     derived = table.derived if asked else ()
-    expressions = " ".join(item.expr for item in derived).lower()
+    expressions = _Text(" ".join(item.expr for item in derived))
     groups: dict[str, list[str]] = {}
     for name in names:
         is_asked = _is_open(table, name) if asked else _is_unit_key(table, name)
-        if is_asked or name.lower() in shown or _may_mention(expressions, name):
+        if is_asked or name.lower() in shown or expressions.may_mention(name):
             continue
-        group = "subset" if _may_mention(filters, name) else "hidden"
+        group = "subset" if filters.may_mention(name) else "hidden"
         groups.setdefault(group, []).append(name)
     if sum(map(len, groups.values())) == len(names):
         return {}
@@ -134,11 +137,25 @@ def _is_unit_key(table: Table, name: str) -> bool:
     return name.lower() in {unit.column.lower() for unit in table.units}
 
 
-def _may_mention(lower: str, name: str) -> bool:
-    """Whether SQL text or history, in small letters, can name a column.
+class _Text:
+    """SQL text or history that is asked which columns it can name."""
 
-    Too often yes is slow, wrongly no fails closed. SQL names regardless of case and doubles
-    quotes inside quoted names; JSON escapes them. `*` and NATURAL name what is not written.
-    """
-    written = {name.lower().replace('"', '""'), json.dumps(name)[1:-1].lower()}
-    return any(item in lower for item in written) or _NAMES_ALL.search(lower) is not None
+    def __init__(self, text: str) -> None:
+        self._lower = text.lower()
+        self._names_all = _names_all(self._lower)
+
+    def may_mention(self, name: str) -> bool:
+        """Whether the text can name a column.
+
+        Too often yes is slow, wrongly no fails closed. SQL names regardless of case and
+        doubles quotes inside quoted names; JSON escapes them. `*` and NATURAL name what is
+        not written.
+        """
+        written = {name.lower().replace('"', '""'), json.dumps(name)[1:-1].lower()}
+        return self._names_all or any(item in self._lower for item in written)
+
+
+def _names_all(lower: str) -> bool:
+    if "natural" in lower and _NATURAL.search(lower) is not None:
+        return True
+    return "*" in lower and _STAR_FROM_BEHIND.search(lower[::-1]) is not None

@@ -9,7 +9,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from exchange.catalogue.models import PolicyVersion
-from exchange.catalogue.policy_views import policy_view, with_lines
+from exchange.catalogue.policy_views import policy_seen_by, with_lines
 from exchange.operations.models import Operation
 from exchange.queries import selectors
 from exchange.queries.models import Query
@@ -91,7 +91,7 @@ class QueryShown(QueryLine):
         if not query.shape:
             return []
         reader, version = self.context["request"].user, _policy_of(query)
-        policy = policy_view(reader, version).policy
+        policy = policy_seen_by(reader, version)
         return list(explain_query(policy, shape_from_json(query.shape)))
 
     def get_reviews(self, query: Query) -> list[dict[str, Any]]:

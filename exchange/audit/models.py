@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from django.db import models
+from django.db import connections, models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -52,14 +52,14 @@ class EventQuerySet(InsertOnlyQuerySet):
 
         Returns how many that were.
         """
-        places = models.Case(
-            *(models.When(seq=event.seq, then=event.index) for event in events)
-        )
-        hashes = models.Case(
-            *(models.When(seq=event.seq, then=event.leaf_hash) for event in events)
-        )
-        waiting = self.filter(seq__in=[event.seq for event in events], index=None)
-        return models.QuerySet.update(waiting, index=places, leaf_hash=hashes)
+        places = [(e.index, bytes(e.leaf_hash or b""), e.seq) for e in events]
+        with connections[self.db].cursor() as cursor:
+            cursor.executemany(
+                f'UPDATE {self.model._meta.db_table} SET "index" = %s, leaf_hash = %s'
+                ' WHERE seq = %s AND "index" IS NULL',
+                places,
+            )
+            return int(cursor.rowcount)
 
 
 class InsertOnly(models.Model):

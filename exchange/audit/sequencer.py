@@ -80,7 +80,9 @@ def _seal_pending() -> tuple[Sealed | None, list[AuditEvent]]:
     if not events:
         return None, []
     leaves = [merkle.hash_leaf(bytes(event.entry)) for event in events]
-    tree = merkle.append(RowStore(), size, leaves)
+    store = RowStore()
+    store.read_edge(size)
+    tree = merkle.append(store, size, leaves)
     key = signing_key()
     checkpoint = Checkpoint(origin=key.name, size=tree.size, root=tree.root())
     StoredCheckpoint.objects.create(

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 
 from exchange.audit.models import StoredCheckpoint, TreeNode
 from ledger.errors import NodeExists
-from ledger.merkle import Node
+from ledger.merkle import Node, covering
 
 
 class RowStore:
-    """As durable as the caller's transaction; a constraint refuses a second writer."""
+    """As durable as the caller's transaction; a constraint refuses a second writer.
+
+    A node is never altered, so what was read once is not asked for again.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], bytes] = {}
+
+    def read_edge(self, size: int) -> None:
+        """Read all that covers the first `size` entries, in one statement."""
+        places = [Q(level=level, index=index) for level, index in covering(0, size)]
+        if places:
+            found = TreeNode.objects.filter(reduce(or_, places))
+            for level, index, value in found.values_list("level", "index", "hash"):
+                self._known[level, index] = bytes(value)
 
     def node(self, level: int, index: int) -> bytes | None:
+        if (level, index) in self._known:
+            return self._known[level, index]
         found = TreeNode.objects.filter(level=level, index=index).values_list(
             "hash", flat=True
         )

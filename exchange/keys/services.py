@@ -69,6 +69,10 @@ def unwrap(data_key: DataKey) -> bytes:
     row = DataKey.objects.select_related("organisation_key__organisation").get(
         pk=data_key.pk
     )
+    return _open(row)
+
+
+def _open(row: DataKey) -> bytes:
     if row.state != KeyState.ACTIVE:
         raise Conflict(
             "The key was destroyed; what it encrypted can no longer be read.",
@@ -91,7 +95,7 @@ def derive(organisation: Organisation, label: str) -> bytes:
         subject_type="organisation",
         subject_id=str(organisation.public_id),
     )
-    root = roots.first()
+    root = roots.select_related("organisation_key__organisation").order_by("pk").first()
     if root is None:
         try:
             with transaction.atomic():
@@ -103,13 +107,15 @@ def derive(organisation: Organisation, label: str) -> bytes:
                 )
         except IntegrityError:  # another process was first; the constraint keeps one root
             root = roots.get()
+    # Read a moment ago: it is not asked for once more, as one is that somebody holds.
+    clear = _open(root)
     hkdf = HKDF(
         algorithm=hashes.SHA256(),
         length=KEY_BYTES,
         salt=None,
         info=b"bonded/derive/1\x00" + label.encode(),
     )
-    return hkdf.derive(unwrap(root))
+    return hkdf.derive(clear)
 
 
 def destroy(data_key: DataKey, *, by: Actor) -> DataKey:

@@ -27,7 +27,8 @@ def token_user(secret: str) -> tuple[User, ApiToken]:
         raise Unauthenticated(
             f"This is not an API token: those begin with {PREFIX}.", code="token_unknown"
         )
-    token = ApiToken.objects.select_related("user").filter(digest=digest_of(secret)).first()
+    known = ApiToken.objects.select_related("user").filter(digest=digest_of(secret))
+    token = next(iter(known.order_by()[:1]), None)
     now = timezone.now()
     if token is None or not token.user.is_active:
         raise Unauthenticated(

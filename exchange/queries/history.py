@@ -40,18 +40,24 @@ class History:
 def read_history(datasets: list[Dataset]) -> History:
     """What was released so far over any of these datasets."""
     lengths: list[tuple[Dataset, int]] = []
-    by_release: dict[tuple[datetime, str], tuple[Dataset, HistoryEntry]] = {}
+    by_release: dict[tuple[datetime, str], tuple[Dataset, int, bytes]] = {}
     opening = {dataset.pk: _key(dataset) for dataset in datasets}
     for dataset in datasets:
-        entries = HistoryEntry.objects.filter(dataset=dataset).select_related("release")
-        numbered = list(entries.order_by("number"))
-        lengths.append((dataset, len(numbered)))
-        for entry in numbered:
-            moment = (entry.release.held_at, str(entry.release_id))
-            by_release.setdefault(moment, (dataset, entry))
+        # Columns, not rows: there may be thousands, and a run reads them all.
+        entries = (
+            HistoryEntry.objects.filter(dataset=dataset)
+            .order_by("number")
+            .values_list("number", "sealed", "release_id", "release__held_at")
+        )
+        length = 0
+        for number, sealed, release_id, held_at in entries:
+            length += 1
+            moment = (held_at, str(release_id))
+            by_release.setdefault(moment, (dataset, number, sealed))
+        lengths.append((dataset, length))
     texts = tuple(
-        _open(dataset, entry, opening[dataset.pk])
-        for dataset, entry in (by_release[moment] for moment in sorted(by_release))
+        _open(dataset, number, bytes(sealed), opening[dataset.pk])
+        for dataset, number, sealed in (by_release[moment] for moment in sorted(by_release))
     )
     return History(tuple(lengths), texts, opening)
 
@@ -94,7 +100,6 @@ def _seal(dataset: Dataset, number: int, text: str, key: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _open(dataset: Dataset, entry: HistoryEntry, key: bytes) -> str:
-    context = f"history/{dataset.pk}/{entry.number}"
-    reader = SealReader(io.BytesIO(bytes(entry.sealed)), key, context)
+def _open(dataset: Dataset, number: int, sealed: bytes, key: bytes) -> str:
+    reader = SealReader(io.BytesIO(sealed), key, f"history/{dataset.pk}/{number}")
     return reader.read_range(0, reader.size).decode()

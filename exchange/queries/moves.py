@@ -38,7 +38,8 @@ def move(
     changes = dict(changes or {})
     advance(query, to=to, by=by, changes=changes)
     shared = {name: value for name, value in changes.items() if name in _SHARED}
-    repeats = list(Query.objects.filter(same_as=query).values_list("pk", flat=True))
+    same = Query.objects.filter(same_as=query).order_by()
+    repeats = list(same.values_list("pk", flat=True))
     if repeats:
         Query.objects.filter(pk__in=repeats).update(state=to, **shared)
     moved = (query.pk, *repeats)

@@ -64,23 +64,22 @@ def open_release(*, release: Release) -> Release:
     """
     release.refresh_from_db(fields=_CHANGING)
     if release.state == ReleaseState.HELD:
-        _open_if_covered(release, AuditEvent.objects.get(event_id=release.event_id))
+        event = AuditEvent.objects.get(event_id=release.event_id)
+        if covering(event) is not None:
+            _open(release)
     return release
 
 
-def _open_if_covered(release: Release, event: AuditEvent) -> None:
-    """`event` is the record of `release`; Conflict where that is not held any more."""
-    if covering(event) is None:
-        return
-    query = release.query
+def _open(release: Release) -> None:
+    """Requires that a checkpoint covers its record; Conflict where it is held no more."""
+    query, changes = release.query, {"available_at": timezone.now()}
     with transaction.atomic():
-        advance(
-            release,
-            to=ReleaseState.AVAILABLE,
-            by=NODE,
-            event=EventType.RELEASE_AVAILABLE,
+        advance(release, to=ReleaseState.AVAILABLE, by=NODE, changes=changes)
+        record(
+            type=EventType.RELEASE_AVAILABLE,
+            actor=NODE,
+            subject=release,
             case_id=query.case_id,
-            changes={"available_at": timezone.now()},
             organisation=query.grant.provider.slug,
             result_sha256=release.content_sha256,
         )
@@ -99,15 +98,17 @@ def open_covered() -> int:
 
 def on_held(event: AuditEvent) -> None:
     """News from the sequencer: the record of a held release is covered now."""
-    release = (
+    if event.index is None:
+        return  # no news: what a checkpoint covers has its place
+    held = (
         Release.objects.filter(event_id=event.event_id, state=ReleaseState.HELD)
         .select_related("query__grant__provider")
-        .first()
+        .order_by()
     )
-    if release is not None:
+    for release in held:
         # Another process may have opened it a moment ago.
         with suppress(Conflict):
-            _open_if_covered(release, event)
+            _open(release)
 
 
 def release_content(*, release: Release, by: User) -> Content:

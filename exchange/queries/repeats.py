@@ -44,12 +44,13 @@ def answered(grant: Grant, question: str) -> Query | None:
     """
     asked = Query.objects.filter(grant=grant, question=question, state=QueryState.RELEASED)
     originals = asked.annotate(original=Coalesce("same_as_id", "pk")).values("original")
-    return (
+    found = (
         Query.objects.select_for_update(of=("self",))
         .select_related("release")
         .filter(pk__in=originals.order_by(), state=QueryState.RELEASED)
-        .first()
+        .order_by()
     )
+    return next(iter(found[:1]), None)
 
 
 def facts_of_repeat(earlier: Query) -> dict[str, Any]:

@@ -90,6 +90,7 @@ def _settle(query: Query, found: analysis.Judgement) -> Operation | None:
             .exclude(pk=query.pk)
             # Held until this one is its repeat, or it could move on without it.
             .select_for_update(of=("self",))
+            .order_by("pk")
             .first()
         )
         if earlier is None and analysis.runs_left(query.grant) == 0:
@@ -250,9 +251,10 @@ def _hold(query: Query, delivered: Delivered) -> None:
 def _approved_by(query: Query) -> list[str]:
     """Who approved this, its request first: what a regulator asks of every release."""
     of_request = query.grant.request.decisions.select_related("reviewer")
-    of_query = query.reviews.select_related("reviewer")
     people = [word.reviewer for word in of_request.filter(approves=True)]
-    people += [word.reviewer for word in of_query.filter(approves=True)]
+    if query.verdict != Verdict.ALLOW:  # that one is in nobody's review
+        of_query = query.reviews.select_related("reviewer")
+        people += [word.reviewer for word in of_query.filter(approves=True)]
     return list(dict.fromkeys(str(person.public_id) for person in people))
 
 

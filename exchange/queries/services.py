@@ -369,7 +369,8 @@ def _own_key(by: User, key: str) -> str:
 def _same_key(grant: Grant, key: str, content: dict[str, Any]) -> Query | None:
     if not key:
         return None
-    found = Query.objects.filter(grant=grant, idempotency_key=key).first()
+    earlier = Query.objects.filter(grant=grant, idempotency_key=key).order_by()
+    found = next(iter(earlier[:1]), None)
     if found is None:
         return None
     if any(getattr(found, name) != value for name, value in content.items()):

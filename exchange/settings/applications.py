@@ -97,6 +97,11 @@ else:
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault(
         "options", "-c join_collapse_limit=4"
     )
+    # To plan a statement takes the server longer than to answer it: what a connection says
+    # again and again it keeps prepared. A pooler in between must know of that, or
+    # DATABASE_URL say `?prepare_threshold=`.
+    DATABASES["default"]["OPTIONS"].setdefault("server_side_binding", True)
+    DATABASES["default"]["OPTIONS"].setdefault("prepare_threshold", 5)
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 # --- uploads --------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from exchange.agreements import services as agreements
 from exchange.agreements.models import AccessRequest
+from exchange.audit import news
 from exchange.audit.events import EventType
 from exchange.audit.models import AuditEvent
 from exchange.audit.services import seal_all
@@ -234,7 +235,7 @@ def held(house: House) -> Release:
 def open_release(house: House) -> Act:
     walk.answered(house, walk.granted(house))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(releases, "covering", lambda _: None)
+        patch.setattr(news, "announce", lambda _: None)  # its news came to nobody
         seal_all()
     release = Release.objects.get()
     return lambda: releases.open_release(release=release)
