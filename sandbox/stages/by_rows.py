@@ -4,15 +4,12 @@ Where no unit has more than M rows in FROM (`unit_rows`), n rows are of n / M un
 more, and nobody contributes more than M times the largest value that a column has: next to
 nothing beside a cell of many rows. It costs what the plain aggregate costs. What it proves
 safe is safe by units; the rest is judged again by those who look at units.
-
-Rows outside the filter are counted among few rows first, and by conditions that read no
-other table: those found are outside, and more than enough are not needed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -25,19 +22,15 @@ from sandbox.passes.rows import Answer, Rows
 from sandbox.plan.atoms import Product
 from sandbox.plan.block import Block, Unit
 from sandbox.plan.exact import exact_sql, narrow_sql
-from sandbox.plan.terms import Always, Kind, Predicate, members_in
+from sandbox.plan.terms import Always, Kind, members_in
 from sandbox.stages.atom_columns import decimals_of, scales_of
-from sandbox.stages.atom_totals import AtomTotals, Totals, number_of, whole_of
+from sandbox.stages.atom_totals import AtomTotals, Named, Totals, number_of, whole_of
 from sandbox.stages.cell_reading import out_of_range
-from sandbox.stages.contrasts import without_members
-from sandbox.stages.inside import FEW_ROWS, Inside
+from sandbox.stages.inside import Inside
 from sandbox.stages.labels import Name, name_groups, name_of
-from sandbox.stages.row_statements import INSIDE, OUTSIDE, Counted, RowStatements
-from sandbox.stages.unit_rows import most_rows, samples_of
-from sandbox.stages.units_counted import buckets_seen
-
-_MOST_VALUES = 50  # of a key, to be looked for by name
-Named = Mapping[str, object]
+from sandbox.stages.outside import Outside, least_units
+from sandbox.stages.row_statements import Counted, RowStatements
+from sandbox.stages.unit_rows import most_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +53,26 @@ class ByRows:
         most: Mapping[Unit, int],
         inside: Inside,
     ) -> None:
-        """Requires that no unit has more than `most` rows in FROM; `of` finds these."""
-        self._block, self._policy, self._rows, self._facts = block, policy, rows, facts
+        """Requires that no unit has more than `most` rows in FROM; `of` finds these.
+
+        Afterwards `inside` keeps its rows if they are few, and dear to read again.
+        """
+        self._block, self._policy, self._rows = block, policy, rows
         self._most, self._rows_inside = most, inside
         self._statements = RowStatements(block, policy, facts)
-        self._sampled: dict[Name, Named] | None = None  # a first look at some rows
+        self._outside = Outside(block, policy, rows, self._statements, most)
+        is_dear = len(block.tables) > 1 or bool(members_in(block.where))
+        if block.where != Always(value=True) and (
+            is_dear or self._outside.cells_look_small(facts)
+        ):
+            inside.keep()
         self._measured = block.measured
         self._totals = AtomTotals(block, scales_of(block, policy))
         self._width = len(block.keys) + len(block.hidden)
 
     @staticmethod
     def of(block: Block, policy: Policy, rows: Rows, inside: Inside) -> ByRows | None:
-        """Return the proofs of a block; None where rows prove nothing of it.
-
-        Afterwards `inside` keeps its rows if they are few, and dear to join again.
-        """
+        """Return the proofs of a block; None where rows prove nothing of it."""
         facts = rows.facts
         if facts is None:
             return None
@@ -82,30 +80,7 @@ class ByRows:
         most = {unit: number for unit, number in found.items() if number is not None}
         if len(most) < len(found):
             return None
-        made = ByRows(block, policy, rows, facts, most, inside)
-        is_dear = len(block.tables) > 1 or bool(members_in(block.where))
-        if block.where != Always(value=True) and (is_dear or made.looks_unprovable()):
-            inside.keep()
-        return made
-
-    def looks_unprovable(self) -> bool:
-        """Whether, by a look at some rows, the cells have too few each to prove anything.
-
-        Then their rows will be read again, unit by unit. False where nothing is known. It
-        is a guess: it decides in which order things are done, and about no cell.
-        """
-        samples = samples_of(self._block, self._policy, self._facts)[:1]
-        if not samples or not self._statements.tracks_outside:
-            return False
-        made = self._statements.both_sides(samples[0])
-        self._sampled = self._by_label(made, self._rows.ask(made.sql, made.fold))
-        found = [whole_of(named[INSIDE]) for named in self._sampled.values()]
-        seen = sum(whole_of(named[OUTSIDE]) for named in self._sampled.values())
-        (table,) = self._block.tables
-        rows = sum(found) * self._facts.rows(table) // max(1, sum(found) + seen)
-        cells = max(1, sum(1 for number in found if number))
-        least = max(rule.min_units for rule in self._policy.aggregate_rules)
-        return rows <= FEW_ROWS and rows < cells * least * max(self._most.values())
+        return ByRows(block, policy, rows, facts, most, inside)
 
     def cells(self, copies: int, min_units: int) -> Bounded:
         """Return the cells that have rows inside the filter; none if keys do not name them.
@@ -120,14 +95,12 @@ class ByRows:
         labels = [name_of(row[: self._width]) for row in inside.rows]
         if not name_groups(types, labels):
             return Bounded({unit: [] for unit in self._block.units}, types)
-        outside = self._outside(labels)
+        outside = self._outside.units(labels)
         return Bounded(
             {
                 unit: [
-                    self._cell(
-                        number, label, named, outside.get(label, {}), copies, min_units
-                    )
-                    for label, named in zip(labels, found, strict=True)
+                    self._cell(number, label, named, units[number], copies, min_units)
+                    for label, named, units in zip(labels, found, outside, strict=True)
                 ]
                 for number, unit in enumerate(self._block.units)
             },
@@ -147,60 +120,11 @@ class ByRows:
             return made, answer
         raise out_of_range()
 
-    def _outside(self, labels: Sequence[Name]) -> Mapping[Name, Named]:
-        """Count the rows outside the filter, by cell: all of them, or enough in each."""
-        if not self._statements.tracks_outside:
-            return {}
-        plain = without_members(self._block.where)
-        samples = samples_of(self._block, self._policy, self._facts)
-        if self._sampled is not None:
-            if all(self._is_enough(self._sampled.get(label)) for label in labels):
-                return self._sampled
-            samples = samples[1:]
-        for instead in [*samples, *([{}] if plain != self._block.where else [])]:
-            found = self._counted_outside(instead, plain, labels)
-            if all(self._is_enough(found.get(label)) for label in labels):
-                return found
-        return self._counted_outside({}, self._block.where, labels)
-
-    def _is_enough(self, named: Named | None) -> bool:
-        least = max(rule.min_units for rule in self._policy.aggregate_rules)
-        return named is not None and all(
-            self._units_outside(number, named) >= least
-            for number in range(len(self._block.units))
-        )
-
-    def _units_outside(self, number: int, named: Named) -> int:
-        """Return how many units of one kind have rows outside, at least."""
-        seen = buckets_seen(named.get(f"{OUTSIDE}{number}_seen"))
-        return max(seen, self._counted(number, OUTSIDE, named))
-
-    def _counted_outside(
-        self, instead: Mapping[str, str], where: Predicate, labels: Sequence[Name]
-    ) -> dict[Name, Named]:
-        # Nothing but the cells that have rows inside is looked for.
-        values = [
-            list(dict.fromkeys(label[place] for label in labels))
-            for place in range(self._width)
-        ]
-        few = [v if len(v) <= _MOST_VALUES and None not in v else None for v in values]
-        made = self._statements.outside(
-            instead, where, [None if v is None else len(v) for v in few]
-        )
-        given = [value for v in few for value in v or ()]
-        return self._by_label(made, self._rows.ask(made.sql, made.fold, given))
-
-    def _by_label(self, made: Counted, answer: Answer) -> dict[Name, Named]:
-        return {
-            name_of(row[: self._width]): dict(zip(made.names, row, strict=True))
-            for row in answer.rows
-        }
-
     # --- bounds
 
     def _units(self, unit: Unit, rows: int) -> int:
         """Return of how many units so many rows are, at least."""
-        return -(-max(0, rows) // self._most[unit])
+        return least_units(rows, self._most[unit])
 
     def _counted(self, number: int, condition: str, named: Named) -> int:
         """Return of how many units of one kind the rows of a condition are, at least."""
@@ -208,7 +132,7 @@ class ByRows:
         return self._units(self._block.units[number], whole_of(named.get(name)))
 
     def _cell(
-        self, number: int, label: Name, named: Named, outside: Named, copies: int,
+        self, number: int, label: Name, named: Named, outside: int, copies: int,
         min_units: int,
     ) -> Cell:  # fmt: skip
         unit, width = self._block.units[number], len(self._block.keys)
@@ -222,7 +146,7 @@ class ByRows:
             codes=tuple(whole_of(code) for code in label[width:]),
             units=units,
             n=n,
-            outside=self._units_outside(number, outside),
+            outside=outside,
             contrasts=tuple(
                 self._counted(number, f"x{j}", named)
                 for j in range(len(self._statements.contrasts))
