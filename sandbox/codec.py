@@ -29,6 +29,8 @@ _KINDS: dict[str, type] = {
     kind.__name__: kind for kind in get_args(protocol.Message) + get_args(control.Control)
 }
 _LENGTH = struct.Struct(">I")
+# Types whose values stand in JSON as they are.
+_AS_THEY_ARE = frozenset({str, int, float, bool, type(None)})
 
 
 def encode(message: Message) -> bytes:
@@ -154,10 +156,12 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, (tuple, list)):
+        if _AS_THEY_ARE.issuperset(map(type, value)):  # a row of a result: there are many
+            return value
         return [_to_json(item) for item in value]
     if isinstance(value, StrEnum):
         return value.value
-    if value is None or type(value) in (str, int, float, bool):
+    if type(value) in _AS_THEY_ARE:
         return value
     raise ProtocolError(f"a {type(value).__name__} cannot stand in a message")
 
@@ -209,10 +213,41 @@ def _tuple_from_json(items: tuple[Any, ...], value: Any, place: str) -> Any:
     if not isinstance(value, list):
         raise _misfit(place, "a list", value)
     if len(items) == 2 and items[1] is Ellipsis:
-        return tuple(_from_json(items[0], item, place) for item in value)
+        if _fits(value, _taken_as_they_are(items[0])):
+            return tuple(value)
+        row = _taken_as_they_are(get_args(items[0])[0]) if _is_row(items[0]) else None
+        return tuple(
+            tuple(item)
+            if type(item) is list and _fits(item, row)
+            else _from_json(items[0], item, place)
+            for item in value
+        )
     if len(items) != len(value):
         raise _misfit(place, f"{len(items)} items", value)
     return tuple(_from_json(i, item, place) for i, item in zip(items, value, strict=True))
+
+
+@cache
+def _is_row(hint: Any) -> bool:
+    """Whether a hint is `tuple[X, ...]`."""
+    return get_origin(hint) is tuple and get_args(hint)[1:] == (Ellipsis,)
+
+
+@cache
+def _taken_as_they_are(hint: Any) -> frozenset[type] | None:
+    """The types whose values a hint takes unchanged; None if it takes any other way."""
+    is_union = get_origin(hint) in (typing.Union, types.UnionType)
+    members = frozenset(get_args(hint) if is_union else (hint,))
+    return members if members <= _AS_THEY_ARE else None
+
+
+def _fits(value: list[Any], taken: frozenset[type] | None) -> bool:
+    """Whether all of a list may be taken as it is, seen without a call for each item."""
+    if taken is None or not taken.issuperset(map(type, value)):
+        return False
+    return float not in taken or all(
+        math.isfinite(item) for item in value if type(item) is float
+    )
 
 
 def _dataclass_from_json(kind: type, value: Any, place: str) -> Any:

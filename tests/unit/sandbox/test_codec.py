@@ -99,6 +99,18 @@ def alterations(document: dict[str, Any]) -> list[Any]:
     ]
 
 
+@pytest.mark.parametrize("cell", ["NaN", "1e999", "-1e999", "[1]", '{"a":1}', '"x",[]'])
+def test_decode_refuses_a_row_with_what_is_no_cell(cell: str) -> None:
+    """Rows are taken whole where they fit: one that does not is looked at cell by cell."""
+    outcome = next(m for m in MESSAGES if isinstance(m, protocol.ExecuteOutcome))
+    plain = dataclasses.replace(outcome, rows=((1, "a", None, True, 2.5), (7,)))
+    text = codec.frame_payload(codec.encode(plain)).decode()
+    assert codec.decode(text.encode()) == plain
+
+    with pytest.raises(ProtocolError):
+        codec.decode(text.replace("[7]", f"[7,{cell}]").encode())
+
+
 def test_repr_of_jobs_shows_no_key() -> None:
     for message in MESSAGES:
         assert "\\x01\\x01" not in repr(message)
