@@ -16,8 +16,10 @@ import socket
 import struct
 import types
 import typing
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import cache
+from itertools import chain
 from typing import Any, get_args, get_origin, get_type_hints
 
 from sandbox import control, protocol
@@ -156,7 +158,12 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, (tuple, list)):
-        if _AS_THEY_ARE.issuperset(map(type, value)):  # a row of a result: there are many
+        # Rows of a result, of which there may be a million, stand in JSON as they are.
+        kinds = set(map(type, value))
+        if kinds <= _AS_THEY_ARE or (
+            kinds <= {tuple, list}
+            and _AS_THEY_ARE.issuperset(map(type, chain.from_iterable(value)))
+        ):
             return value
         return [_to_json(item) for item in value]
     if isinstance(value, StrEnum):
@@ -215,13 +222,11 @@ def _tuple_from_json(items: tuple[Any, ...], value: Any, place: str) -> Any:
     if len(items) == 2 and items[1] is Ellipsis:
         if _fits(value, _taken_as_they_are(items[0])):
             return tuple(value)
-        row = _taken_as_they_are(get_args(items[0])[0]) if _is_row(items[0]) else None
-        return tuple(
-            tuple(item)
-            if type(item) is list and _fits(item, row)
-            else _from_json(items[0], item, place)
-            for item in value
-        )
+        if _is_row(items[0]) and _rows_fit(
+            value, _taken_as_they_are(get_args(items[0])[0])
+        ):
+            return tuple(map(tuple, value))
+        return tuple(_from_json(items[0], item, place) for item in value)
     if len(items) != len(value):
         raise _misfit(place, f"{len(items)} items", value)
     return tuple(_from_json(i, item, place) for i, item in zip(items, value, strict=True))
@@ -241,13 +246,21 @@ def _taken_as_they_are(hint: Any) -> frozenset[type] | None:
     return members if members <= _AS_THEY_ARE else None
 
 
-def _fits(value: list[Any], taken: frozenset[type] | None) -> bool:
-    """Whether all of a list may be taken as it is, seen without a call for each item."""
-    if taken is None or not taken.issuperset(map(type, value)):
+def _fits(value: Iterable[Any], taken: frozenset[type] | None) -> bool:
+    """Whether all items may be taken as they are, seen without a call for each."""
+    if taken is None:
         return False
-    return float not in taken or all(
-        math.isfinite(item) for item in value if type(item) is float
+    items = list(value)
+    seen = set(map(type, items))
+    return taken.issuperset(seen) and (
+        float not in seen
+        or all(math.isfinite(item) for item in items if type(item) is float)
     )
+
+
+def _rows_fit(value: list[Any], taken: frozenset[type] | None) -> bool:
+    """The same of the items of all the lists in a list."""
+    return {list}.issuperset(map(type, value)) and _fits(chain.from_iterable(value), taken)
 
 
 def _dataclass_from_json(kind: type, value: Any, place: str) -> Any:
