@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import dataclasses
+import gc
 import json
 import math
 import socket
 import struct
+import threading
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from functools import cache
 from itertools import chain
@@ -26,6 +29,38 @@ from sandbox import control, protocol
 from sandbox.errors import ProtocolError
 
 Message = protocol.Message | control.Control
+
+
+class _Collector:
+    """The garbage collector: over a long frame it walks the new lists again and again.
+
+    None of them is in a cycle. Four fifths of the time to read a million rows went there.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._resting = 0
+
+    @contextlib.contextmanager
+    def at_rest(self, *, is_needed: bool) -> Iterator[None]:
+        """Collect nothing meanwhile; it goes on when the last thread is through."""
+        if not is_needed:
+            yield
+            return
+        with self._lock:
+            self._resting += 1
+            gc.disable()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._resting -= 1
+                if not self._resting:
+                    gc.enable()
+
+
+_COLLECTOR = _Collector()
+_MANY_BYTES = 1024**2
 
 _KINDS: dict[str, type] = {
     kind.__name__: kind for kind in get_args(protocol.Message) + get_args(control.Control)
@@ -68,6 +103,11 @@ def decode(payload: bytes) -> Message:
 
     Raises ProtocolError unless every part of it is exactly as the protocol states.
     """
+    with _COLLECTOR.at_rest(is_needed=len(payload) > _MANY_BYTES):
+        return _decode(payload)
+
+
+def _decode(payload: bytes) -> Message:
     try:
         document = json.loads(payload)
     except (ValueError, RecursionError) as error:
