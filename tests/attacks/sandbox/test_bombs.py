@@ -18,8 +18,7 @@ pytestmark = pytest.mark.sandboxed
 
 # Some finish: an engine that answers in time is no harm.
 STOPPED = {"deadline_exceeded", "resource_exceeded", "engine_failed", RELEASED}
-# Here the engine itself dies of a signal, on a wildcard path into deep JSON; its worker dies
-# with it, and nobody else.
+# Here the engine dies of a signal, on a wildcard path into deep JSON: its worker with it.
 CRASHES = {"json_path_deep"}
 SHORT = replace(LIMITS, deadline_seconds=1.0)
 # What a worker may hold beyond the job's memory: what it shares with its parent since the
