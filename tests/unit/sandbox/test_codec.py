@@ -1,6 +1,8 @@
 import dataclasses
+import gc
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, get_args
 
 import pytest
@@ -99,6 +101,32 @@ def alterations(document: dict[str, Any]) -> list[Any]:
         {**document, "more": 1},
         [document],
     ]
+
+
+@pytest.mark.parametrize("cell", ["NaN", "1e999", "-1e999", "[1]", '{"a":1}', '"x",[]'])
+def test_decode_refuses_a_row_with_what_is_no_cell(cell: str) -> None:
+    """Rows are taken whole where they fit: one that does not is looked at cell by cell."""
+    outcome = next(m for m in MESSAGES if isinstance(m, protocol.ExecuteOutcome))
+    plain = dataclasses.replace(outcome, rows=((1, "a", None, True, 2.5), (7,)))
+    text = codec.frame_payload(codec.encode(plain)).decode()
+    assert codec.decode(text.encode()) == plain
+
+    with pytest.raises(ProtocolError):
+        codec.decode(text.replace("[7]", f"[7,{cell}]").encode())
+
+
+def test_decode_of_a_long_frame_leaves_the_collector_on() -> None:
+    outcome = next(m for m in MESSAGES if isinstance(m, protocol.ExecuteOutcome))
+    long = dataclasses.replace(outcome, rows=(("a",),) * 200_000, withheld=((),) * 200_000)
+    frame = codec.frame_payload(codec.encode(long))
+    assert len(frame) > codec._MANY_BYTES
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(one == long for one in pool.map(codec.decode, [frame] * 8))
+    with pytest.raises(ProtocolError):
+        codec.decode(frame[:-1])
+
+    assert gc.isenabled()
 
 
 def test_repr_of_jobs_shows_no_key() -> None:
