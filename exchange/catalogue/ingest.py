@@ -79,8 +79,11 @@ def profile(operation: Operation) -> None:
         _store(version, StoredFile.Part.STAGED, outcome.staged)
         version.columns.all().delete()
         Column.objects.bulk_create(
-            _column(version, position, column)
-            for position, column in enumerate(outcome.columns)
+            (
+                _column(version, position, column)
+                for position, column in enumerate(outcome.columns)
+            ),
+            batch_size=1000,  # a statement takes at most 65,535 values
         )
         advance(
             version,

@@ -64,6 +64,8 @@ class Operation(models.Model):
 
     # The target, where whoever enqueued the work does it too and has it at hand.
     loaded: models.Model | None = None
+    # Whether this very object was leased to this process when it was enqueued.
+    is_begun: bool = False
 
     objects = OperationQuerySet.as_manager()
 

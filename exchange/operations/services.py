@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -38,23 +39,31 @@ class LeaseLost(Conflict):
     code = "operation_lease_lost"
 
 
-def enqueue(kind: str, target_id: object, *, rings: bool = True) -> Operation:
+def enqueue(
+    kind: str, target_id: object, *, rings: bool = True, begins: bool = False
+) -> Operation:
     """Add work to the caller's transaction; the bell rings when that commits.
 
     Without `rings` the caller does it next (`work.perform`); the sweep finds it if not.
+    With `begins` it is also claimed from the first: there is nobody else to take it.
     Raises Conflict (`operation_unfinished`) while earlier work of this kind on this target
     has not ended.
     """
     try:
         with transaction.atomic():
-            operation = Operation.objects.create(kind=kind, target_id=str(target_id))
+            operation = Operation(kind=kind, target_id=str(target_id))
+            if begins:
+                operation.is_begun = True
+                for name, value in _claimed(operation).items():
+                    setattr(operation, name, value)
+            operation.save(force_insert=True)
     except IntegrityError as error:
         raise Conflict(
             f"{kind} is under way for this already.",
             code="operation_unfinished",
             hint="Wait for it to end, or cancel it.",
         ) from error
-    if rings:
+    if rings and not begins:
         transaction.on_commit(partial(ring, operation.public_id))
     return operation
 
@@ -73,20 +82,12 @@ def claim(work: uuid.UUID | str | Operation) -> Operation | None:
     )
     if operation is None:
         return None
-    now, lease = timezone.now(), uuid.uuid4()
-    seconds = handler_of(operation.kind).lease_seconds
-    if seconds is None:
-        seconds = settings.BONDED_OPERATION_LEASE_SECONDS
-    changes = {
-        "state": OperationState.LEASED,
-        "lease": lease,
-        "lease_owner": this_process(),
-        "lease_until": now + dt.timedelta(seconds=seconds),
-        "attempt": operation.attempt + 1,
-        "started_at": operation.started_at or now,
-    }
+    if operation.is_begun:
+        operation.is_begun = False  # once: another claim has to find it expired
+        return operation
+    changes = _claimed(operation)
     taken = (
-        Operation.objects.claimable(now)
+        Operation.objects.claimable(timezone.now())
         .filter(pk=operation.pk, attempt=operation.attempt)
         .update(**changes)
     )
@@ -95,6 +96,21 @@ def claim(work: uuid.UUID | str | Operation) -> Operation | None:
     for name, value in changes.items():
         setattr(operation, name, value)
     return operation
+
+
+def _claimed(operation: Operation) -> dict[str, Any]:
+    """The fields of the operation, leased to this process now."""
+    now, seconds = timezone.now(), handler_of(operation.kind).lease_seconds
+    if seconds is None:
+        seconds = settings.BONDED_OPERATION_LEASE_SECONDS
+    return {
+        "state": OperationState.LEASED,
+        "lease": uuid.uuid4(),
+        "lease_owner": this_process(),
+        "lease_until": now + dt.timedelta(seconds=seconds),
+        "attempt": operation.attempt + 1,
+        "started_at": operation.started_at or now,
+    }
 
 
 def extend(operation: Operation, *, progress: str | None = None) -> None:

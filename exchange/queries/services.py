@@ -148,7 +148,7 @@ def submit(
             if answered is not None:
                 record_analysed(query)
             else:
-                operation = enqueue(ANALYSE, query.pk, rings=not at_once)
+                operation = enqueue(ANALYSE, query.pk, begins=at_once)
     except IntegrityError:
         # Two submissions with one key at the same moment: the first one stands.
         earlier = _same_key(grant, key, content)

@@ -99,7 +99,7 @@ else:
     )
     # To plan a statement takes the server longer than to answer it: what a connection says
     # again and again it keeps prepared. A pooler in between must know of that, or
-    # DATABASE_URL say `?prepare_threshold=`.
+    # DATABASE_URL end with `?prepare_threshold=1000000000`: never.
     DATABASES["default"]["OPTIONS"].setdefault("server_side_binding", True)
     DATABASES["default"]["OPTIONS"].setdefault("prepare_threshold", 5)
 

@@ -54,6 +54,12 @@ def number_of_acts() -> int:
     return AuditEvent.objects.filter(type="log:checked", subject_type="act").count()
 
 
+def acts_of(target: str) -> list[int]:
+    """The attempts in which the act happened."""
+    events = AuditEvent.objects.filter(type="log:checked", subject_id=target)
+    return [event.payload["size"] for event in events]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_enqueue_rings_once_the_act_commits(rings: list[uuid.UUID]) -> None:
     with transaction.atomic():
@@ -94,6 +100,35 @@ def test_claim_of_work_that_is_held_gets_nothing() -> None:
     assert services.claim(operation.public_id) is None
     assert operation.state == OperationState.LEASED
     assert operation.attempt == 1
+
+
+def test_work_that_begins_with_its_enqueueing_is_done_once_and_here(
+    rings: list[uuid.UUID],
+) -> None:
+    with transaction.atomic():
+        begun = services.enqueue("test.plain", "begun", begins=True)
+
+    assert services.claim(begun.public_id) is None  # whoever else looks finds it held
+    assert work.sweep() == 0
+    assert work.perform(begun) is begun
+    assert (begun.state, acts_of("begun")) == (OperationState.DONE, [1])
+    assert work.perform(begun) is None
+    assert (rings, acts_of("begun")) == ([], [1])
+
+
+def test_work_that_begins_and_whose_process_dies_is_found_by_the_sweep(
+    rings: list[uuid.UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, transaction.atomic():
+        patch.setattr(services, "this_process", _dead_owner)
+        begun = services.enqueue("test.plain", "begun", begins=True)
+    Operation.objects.update(rung_at=timezone.now() - dt.timedelta(minutes=1))
+
+    assert work.sweep() == 1
+
+    assert rings == [begun.public_id]
+    work.perform(begun.public_id)
+    assert acts_of("begun") == [2]
 
 
 def test_claim_of_work_that_nobody_knows_gets_nothing() -> None:
