@@ -18,6 +18,9 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 Scalar = str | int | float | bool | None
 
 
+MAX_RESULT_ROWS = 200_000  # of one answer
+
+
 class Format(StrEnum):
     """What an upload says it is."""
 

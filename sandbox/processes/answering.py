@@ -96,6 +96,13 @@ def _errors_as_ours(limits: protocol.Limits) -> Iterator[None]:
 
 
 def _limited_frame(outcome: protocol.Outcome, limits: protocol.Limits) -> bytes:
+    rows = len(outcome.rows) if isinstance(outcome, protocol.ExecuteOutcome) else 0
+    if rows > protocol.MAX_RESULT_ROWS:
+        # Small ones by the million would hold up who passes them on, deadline or not.
+        raise ResourceExceeded(
+            f"the answer has {rows} rows, {protocol.MAX_RESULT_ROWS} are allowed",
+            hint="Ask for fewer rows: by coarser groups, or with LIMIT.",
+        )
     frame = codec.encode(outcome)
     if len(frame) > limits.output_bytes:
         raise ResourceExceeded(

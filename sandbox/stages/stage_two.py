@@ -19,11 +19,9 @@ from sandbox.engine import let_go, open_engine
 from sandbox.errors import QueryRejected
 from sandbox.plan.results import Relation
 from sandbox.plan.scalars import scalar
-from sandbox.protocol import Limits, Scalar
+from sandbox.protocol import MAX_RESULT_ROWS, Limits, Scalar
 from sandbox.quoting import quoted
 from sandbox.stages.result_sql import ordered_sql
-
-MAX_RESULT_ROWS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
