@@ -36,8 +36,8 @@ class Need:
 
 
 EVERYTHING = Need(None, None)
-# `select *`, `distinct *`, `all *`, `, *`, `t.*`, read from behind: only where a star stands
-# is anything compared, and a text may be as long as all earlier releases together.
+# `select *`, `distinct *`, `all *`, `, *`, `t.*`, read from behind: only where a star
+# stands is anything compared, and a text may be as long as all earlier releases together.
 _STAR_FROM_BEHIND = re.compile(r"\*\s*(?:[,.]|tceles\b|tcnitsid\b|lla\b)")
 _NATURAL = re.compile(r"\bnatural\b")
 

@@ -53,10 +53,10 @@ def read_history(datasets: list[Dataset]) -> History:
         for number, sealed, release_id, held_at in entries:
             length += 1
             moment = (held_at, str(release_id))
-            by_release.setdefault(moment, (dataset, number, sealed))
+            by_release.setdefault(moment, (dataset, number, bytes(sealed)))
         lengths.append((dataset, length))
     texts = tuple(
-        _open(dataset, number, bytes(sealed), opening[dataset.pk])
+        _open(dataset, number, sealed, opening[dataset.pk])
         for dataset, number, sealed in (by_release[moment] for moment in sorted(by_release))
     )
     return History(tuple(lengths), texts, opening)
