@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -8,7 +9,7 @@ from django.db import IntegrityError, transaction
 from exchange.audit.models import AuditEvent
 from exchange.catalogue import selectors
 from exchange.catalogue.models import DatasetVersion, Offer, PolicyVersion
-from exchange.catalogue.policy_views import policy_view
+from exchange.catalogue.policy_views import policy_seen_by, policy_view
 from exchange.catalogue.services import (
     accept_upload,
     partition_version,
@@ -394,6 +395,29 @@ def test_policy_sentences_and_starting_policies_speak_of_the_dataset(house: Hous
     assert any("torque" in sentence for sentence in sentences)
     for text in texts.values():
         set_policy(dataset=dataset, text=text, by=house.steward)
+
+
+@pytest.mark.parametrize("hides", [True, False])
+def test_policy_seen_by_a_reader_is_that_of_his_view(
+    house: House, django_assert_num_queries: Any, *, hides: bool
+) -> None:
+    dataset = registered(house)
+    profiled(house, dataset)
+    text = policy_text()
+    if hides:
+        text = text.replace("torque: {role: measure, grid: 5}", "torque: {role: hidden}")
+        text = text.replace("columns: [type, torque, failure]", "columns: [type, failure]")
+    policy = set_policy(dataset=dataset, text=text, by=house.steward)
+
+    inside = policy_seen_by(house.steward, policy)
+    outside = policy_seen_by(house.builder, policy)
+
+    assert inside == policy_view(house.steward, policy).policy
+    assert outside == policy_view(house.builder, policy).policy
+    assert (outside != inside) == hides
+    if not hides:
+        with django_assert_num_queries(0):
+            policy_seen_by(house.builder, policy)
 
 
 def test_version_number_and_content_are_unique_by_constraint(house: House) -> None:
