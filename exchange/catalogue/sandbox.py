@@ -41,7 +41,10 @@ def run(
     until = time.monotonic() + (WAIT_SECONDS if wait_seconds is None else wait_seconds)
     while True:
         try:
-            outcome = daemon().run(job, meanwhile=meanwhile)
+            if meanwhile is None:
+                outcome = daemon().run(job)
+            else:
+                outcome = daemon().run(job, meanwhile=meanwhile)
             break
         except SandboxUnavailable:
             if time.monotonic() >= until:

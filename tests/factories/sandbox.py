@@ -65,8 +65,8 @@ class FakeDaemon:
     jobs: list[Job] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
-    # How far every job is.
-    read: Progress = field(default_factory=Progress)
+    # How far every job is, where jobs take long enough to be asked.
+    read: Progress | None = None
     # Raised instead of the next outcomes, one each.
     errors: list[SandboxError] = field(default_factory=list)
     # Raised instead of the next confirmations of `forget`.
@@ -76,7 +76,7 @@ class FakeDaemon:
 
     def run(self, job: Job, *, meanwhile: Callable[[], None] | None = None) -> Outcome:
         self.jobs.append(job)
-        if meanwhile is not None:
+        if meanwhile is not None and self.read is not None:
             meanwhile()
         if self.errors:
             raise self.errors.pop(0)
@@ -99,7 +99,7 @@ class FakeDaemon:
 
     def progress(self, job_id: str) -> Progress:
         assert any(job.job_id == job_id for job in self.jobs)
-        return self.read
+        return self.read or Progress()
 
     def forget(self, version_id: str) -> int:
         if self.deaf:

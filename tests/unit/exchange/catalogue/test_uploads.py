@@ -419,6 +419,7 @@ def test_a_job_whose_lease_was_taken_is_given_up(
         Operation.objects.filter(target_id=str(version.pk)).update(lease=uuid.uuid4())
         return Progress()
 
+    daemon.read = Progress()
     monkeypatch.setattr(daemon, "progress", taken)
     work = Operation.objects.get(target_id=str(version.pk))
     claimed = claim(work)
