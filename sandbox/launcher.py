@@ -174,7 +174,9 @@ def _wait(
 ) -> bool:
     """Call `meanwhile` until something comes, which is true, or time is over."""
     until = None if timeout is None else time.monotonic() + timeout
-    while not select.select([connection], [], [], _MEANWHILE_SECONDS)[0]:
+    answers = select.poll()  # not select(): its descriptors end at 1,024
+    answers.register(connection, select.POLLIN)
+    while not answers.poll(_MEANWHILE_SECONDS * 1000):
         if until is not None and time.monotonic() >= until:
             return False
         meanwhile()
