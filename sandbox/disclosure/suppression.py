@@ -112,6 +112,12 @@ def is_unproven(cell: Cell) -> bool:
     )
 
 
+def says_dominance(cell: Cell) -> bool:
+    """Whether dominance is among what speaks against something of a cell."""
+    grounds = (cell.unsafe_rows, *cell.unsafe_counts, *cell.unsafe_sums)
+    return any(Ground.DOMINANCE in found for found in grounds)
+
+
 def _judge_cell(cell: Cell, rule: AggregateRule, *, sensitive_filter: bool) -> None:
     if cell.units == 0:
         cell.unsafe.add(Ground.EMPTY)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from policies.document import AggregateRule, Policy
 from sandbox.disclosure.cell import Cell, Ground
-from sandbox.disclosure.suppression import is_unproven, judge
+from sandbox.disclosure.suppression import is_unproven, judge, says_dominance
 from sandbox.passes.rows import Answer, Rows
 from sandbox.plan.block import Block, Unit
 from sandbox.plan.terms import refs_of
@@ -180,14 +180,18 @@ class StageOne:
 
         # One largest contribution proves most; several are worth their price only then.
         found, types = asked(None, only, cells)
-        unproven = [cell for cell in found if is_unproven(cell)]
-        if not unproven:
+        if not any(is_unproven(cell) for cell in found):
             return found, types
         top = top_needed(self._rule)
-        if self._can_be_listed(types, unproven):
-            again, _ = asked(top, types, unproven)
-            if len(again) == len(unproven):
-                return [*(cell for cell in found if not is_unproven(cell)), *again], types
+        # Of all others a bound showed already that nobody makes most of them.
+        bounded = [cell for cell in found if says_dominance(cell)]
+        if self._can_be_listed(types, bounded):
+            again, _ = asked(top, types, bounded)
+            if len(again) == len(bounded):
+                return [
+                    *(cell for cell in found if not says_dominance(cell)),
+                    *again,
+                ], types
         return asked(top, only, cells)
 
     def _can_be_listed(self, types: tuple[str, ...], cells: Sequence[Cell]) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from policies.codec import load_policy
@@ -145,6 +145,17 @@ def test_corpus_is_judged_alike(
     assert {sql: text for sql, text in found.items() if text} == {}
 
 
+@example(
+    # Why something is withheld is told alike too, where one reason is enough.
+    question=Asked(
+        table="calls",
+        keys=("date_trunc('month', arrived)",),
+        conditions=(),
+        aggregates=("skewness(delay_hours)",),
+        having="",
+    ),
+    few=0,
+)
 @given(question=asked(), few=st.sampled_from((0, inside.FEW_ROWS)))
 def test_random_question_is_judged_alike(
     worlds: Callable[[str], Both], question: Asked, few: int
