@@ -15,9 +15,8 @@ import pyarrow.parquet as pq
 from sandbox.intake.staging import VaultFile
 from sandbox.protocol import PartitionJob
 
-_KEPT_CODEC = (
-    "ZSTD"  # of `staging.parquet_of`: what was staged fast is larger than it need be
-)
+# That of `staging.parquet_of`: what was staged fast is larger than it need be.
+_KEPT_CODEC = "ZSTD"
 
 
 class TakingOver:

@@ -77,14 +77,10 @@ class Facts:
         """Return a number of values that a column has no more of; None: not known."""
         if not _ALIKE["integer"].fullmatch(self._type(table, column)):
             return None
-        ends = self._ask(
-            " UNION ALL ".join(
-                f"SELECT min({quoted(column)}), max({quoted(column)}) "
-                f"FROM read_parquet({text_literal(path)})"
-                for path in self._paths.get(table, ())
-            )
-            or "SELECT NULL, NULL"
-        )
+        if not self._paths.get(table):
+            return None  # without a file it would take a look at all rows
+        name = quoted(column)
+        ends = self._by_file(table, f"min({name}), max({name})")
         known = [int(end) for pair in ends for end in pair if end is not None]
         return max(known) - min(known) + 1 if known else None
 
@@ -94,13 +90,7 @@ class Facts:
             f"count(*) - count({name}), min({name}), max({name})"
             for name in map(quoted, columns)
         )
-        # File by file: of one the engine looks into the footer, of several into the rows.
-        files = [
-            f"read_parquet({text_literal(path)})" for path in self._paths.get(table, ())
-        ]
-        found = self._ask(
-            " UNION ALL ".join(f"SELECT {asked} FROM {f}" for f in files or [quoted(table)])
-        )
+        found = self._by_file(table, asked)
         return {
             column: Bounds(
                 any(row[3 * i] for row in found),
@@ -148,6 +138,18 @@ class Facts:
             f"WHERE {name} IS NOT NULL GROUP BY {name})"
         )
         return int(most)
+
+    def _by_file(self, table: str, asked: str) -> list[tuple[Any, ...]]:
+        """Return aggregates of each file of a table; of the table where none is known.
+
+        Of one file the engine looks into the footer, of several into the rows.
+        """
+        files = [
+            f"read_parquet({text_literal(path)})" for path in self._paths.get(table, ())
+        ]
+        return self._ask(
+            " UNION ALL ".join(f"SELECT {asked} FROM {f}" for f in files or [quoted(table)])
+        )
 
     def _ask(self, sql: str) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = self._connection.execute(sql).fetchall()
